@@ -1,0 +1,18 @@
+/** The weft command. */
+@org.jspecify.annotations.NullMarked
+module dev.weft.cli {
+  requires dev.weft.api;
+  requires dev.weft.guice;
+  requires dev.weft.conformance;
+  requires com.fasterxml.jackson.core;
+  requires info.picocli;
+  requires me.tongfei.progressbar;
+  requires org.junit.platform.launcher;
+
+  opens dev.weft.cli to
+      com.google.guice,
+      info.picocli,
+      org.junit.platform.commons;
+
+  uses dev.weft.spi.KernelProvider;
+}
