@@ -1,0 +1,63 @@
+package dev.weft;
+
+import java.io.Serial;
+
+/** Device memory did not suffice. The device stays usable. All sizes are bytes. */
+public final class DeviceOutOfMemoryException extends WeftException {
+  @Serial private static final long serialVersionUID = 1;
+
+  private final long needed;
+  private final long free;
+  private final long limit;
+
+  /**
+   * Creates an exception.
+   *
+   * @param what what the memory was for, such as {@code tensor bf16[8192, 32, 128]}
+   * @param needed bytes asked for
+   * @param free bytes that were free, or -1 where the device does not tell
+   * @param limit the limit in force (of the device, or {@link DeviceOptions#memoryLimit()})
+   */
+  public DeviceOutOfMemoryException(String what, long needed, long free, long limit) {
+    super(
+        what
+            + ": needs "
+            + needed
+            + " bytes, but "
+            + (free < 0 ? "an unknown number" : Long.toString(free))
+            + " of "
+            + limit
+            + " are free; close tensors, call Device.trim(), or raise DeviceOptions.memoryLimit",
+        null);
+    this.needed = needed;
+    this.free = free;
+    this.limit = limit;
+  }
+
+  /**
+   * Returns the request.
+   *
+   * @return bytes asked for
+   */
+  public long needed() {
+    return needed;
+  }
+
+  /**
+   * Returns what was left.
+   *
+   * @return free bytes, or -1 if unknown
+   */
+  public long free() {
+    return free;
+  }
+
+  /**
+   * Returns the limit in force.
+   *
+   * @return bytes
+   */
+  public long limit() {
+    return limit;
+  }
+}

@@ -1,0 +1,162 @@
+package dev.weft;
+
+import dev.weft.spi.KernelProvider;
+import dev.weft.spi.Probe;
+import dev.weft.spi.SpiVersion;
+import java.security.CodeSource;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.ServiceConfigurationError;
+import java.util.ServiceLoader;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/** Finds providers, each step guarded by itself: one broken provider hides no other. */
+final class Discovery {
+  private static final Pattern ID = Pattern.compile("[a-z0-9-]{1,32}");
+
+  /** A service file can hold many broken lines; a loader that fails without end must stop. */
+  private static final int MOST_BROKEN = 1000;
+
+  private Discovery() {}
+
+  static DiscoveryReport discover(ServiceLoader<KernelProvider> loader) {
+    List<DiscoveryReport.Entry> broken = new ArrayList<>();
+    Map<String, DiscoveryReport.Entry> byId = new LinkedHashMap<>();
+    Iterator<ServiceLoader.Provider<KernelProvider>> found = loader.stream().iterator();
+    while (broken.size() < MOST_BROKEN) {
+      // hasNext() itself throws for a class that cannot be loaded, and then goes on behind it.
+      String className = "?";
+      String location = "";
+      try {
+        if (!found.hasNext()) {
+          break;
+        }
+        ServiceLoader.Provider<KernelProvider> candidate = found.next();
+        Class<? extends KernelProvider> type = candidate.type();
+        className = type.getName();
+        location = location(type);
+        DiscoveryReport.Entry entry = examine(candidate.get(), location);
+        DiscoveryReport.Entry taken = byId.get(entry.id());
+        if (entry.provider() == null) {
+          broken.add(entry);
+        } else if (taken != null) {
+          broken.add(
+              refused(
+                  entry.id(),
+                  className,
+                  location,
+                  "the id '"
+                      + entry.id()
+                      + "' is already taken by "
+                      + taken.className()
+                      + " ("
+                      + taken.location()
+                      + ")",
+                  "remove one of the two jars",
+                  null));
+        } else {
+          byId.put(entry.id(), entry);
+        }
+      } catch (ServiceConfigurationError | RuntimeException | LinkageError e) {
+        Throwable cause = e.getCause() == null ? e : e.getCause();
+        broken.add(
+            refused(
+                "?",
+                className,
+                location,
+                "it could not be loaded: " + (className.equals("?") ? e : cause),
+                "check the jar and its dependencies, or remove it",
+                e));
+      }
+    }
+    List<DiscoveryReport.Entry> entries = new ArrayList<>(byId.values());
+    entries.sort(
+        Comparator.comparingInt(DiscoveryReport.Entry::priority)
+            .reversed()
+            .thenComparing(DiscoveryReport.Entry::id));
+    entries.addAll(broken);
+    return new DiscoveryReport(entries);
+  }
+
+  /** Asks a provider all there is to know before it is opened. */
+  static DiscoveryReport.Entry examine(KernelProvider provider, String location) {
+    String className = provider.getClass().getName();
+    String id = "?";
+    SpiVersion version = null;
+    int priority = 0;
+    String call = "id()";
+    try {
+      String claimed = provider.id();
+      if (claimed == null || !ID.matcher(claimed).matches()) {
+        return refused(
+            "?",
+            className,
+            location,
+            "its id '" + claimed + "' is not 1 to 32 characters of [a-z0-9-]",
+            "report this to the provider's authors",
+            null);
+      }
+      id = claimed;
+      call = "spiVersion()";
+      version = provider.spiVersion();
+      if (version == null || !SpiVersion.current().accepts(version)) {
+        return refused(
+            id,
+            className,
+            location,
+            "it was written for SPI "
+                + version
+                + ", and this weft-api has SPI "
+                + SpiVersion.current(),
+            "use versions of the two that belong together",
+            null);
+      }
+      call = "priority()";
+      priority = provider.priority();
+      call = "probe()";
+      Probe probe = provider.probe();
+      if (probe == null) {
+        throw new NullPointerException("probe() returned null");
+      }
+      return new DiscoveryReport.Entry(id, className, location, version, priority, provider, probe);
+    } catch (VirtualMachineError e) {
+      throw e;
+    } catch (Throwable t) {
+      Probe.Unavailable unavailable =
+          new Probe.Unavailable(
+              "it threw in " + call + ": " + t, "report this to the provider's authors", t);
+      return new DiscoveryReport.Entry(
+          id,
+          className,
+          location,
+          version,
+          priority,
+          call.equals("probe()") ? provider : null,
+          unavailable);
+    }
+  }
+
+  private static DiscoveryReport.Entry refused(
+      String id,
+      String className,
+      String location,
+      String reason,
+      String remedy,
+      @Nullable Throwable cause) {
+    return new DiscoveryReport.Entry(
+        id, className, location, null, 0, null, new Probe.Unavailable(reason, remedy, cause));
+  }
+
+  private static String location(Class<?> type) {
+    if (type.getModule().isNamed()) {
+      return "module " + type.getModule().getName();
+    }
+    CodeSource source = type.getProtectionDomain().getCodeSource();
+    return source == null || source.getLocation() == null ? "" : source.getLocation().toString();
+  }
+}

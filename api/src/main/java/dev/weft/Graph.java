@@ -1,0 +1,68 @@
+package dev.weft;
+
+import dev.weft.spi.BackendGraph;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Recorded launches, replayed as one. Tensors and sizes are fixed; values on the device may change
+ * between replays. Keeps its tensors, kernels and scratch alive until it is closed. Safe for use by
+ * several threads.
+ */
+public final class Graph implements AutoCloseable {
+  private final Device device;
+  private final BackendGraph backend;
+  private final @Nullable Workspace workspace;
+  private final Lifetime lifetime;
+
+  Graph(Device device, BackendGraph backend, Set<Lifetime> pins, @Nullable Workspace workspace) {
+    this.device = device;
+    this.backend = backend;
+    this.workspace = workspace;
+    List<Lifetime> kept = List.copyOf(pins);
+    this.lifetime =
+        device.lifetime(
+            "graph",
+            this,
+            () -> {
+              backend.close();
+              kept.forEach(Lifetime::unpin);
+            });
+  }
+
+  /**
+   * Enqueues everything that was recorded. Replays that share scratch never overlap, whatever their
+   * streams.
+   *
+   * @param stream a stream of the device that the graph was captured on
+   */
+  public void launch(Stream stream) {
+    if (stream.device() != device) {
+      throw new IllegalArgumentException(
+          "graph: captured on "
+              + device.info().selector()
+              + ", but the stream is of "
+              + stream.device().info().selector());
+    }
+    stream.launch(this);
+  }
+
+  /** Gives the graph up; released once no replay is in flight. Never waits. */
+  @Override
+  public void close() {
+    lifetime.close();
+  }
+
+  BackendGraph backend() {
+    return backend;
+  }
+
+  @Nullable Workspace workspace() {
+    return workspace;
+  }
+
+  Lifetime lifetime() {
+    return lifetime;
+  }
+}

@@ -1,0 +1,9 @@
+package dev.weft.conv1d;
+
+/** What follows the convolution. */
+public enum Activation {
+  /** Nothing. */
+  NONE,
+  /** x * sigmoid(x). */
+  SILU
+}
