@@ -107,7 +107,7 @@ public final class Stream implements AutoCloseable {
             "upload",
             lifetimes,
             () ->
-                forEachRun(
+                StridedRuns.forEach(
                     target,
                     (offset, hostOffset, bytes) ->
                         backend.upload(from.asSlice(hostOffset, bytes), target.memory(), offset)));
@@ -154,7 +154,7 @@ public final class Stream implements AutoCloseable {
             "download",
             lifetimes,
             () ->
-                forEachRun(
+                StridedRuns.forEach(
                     source,
                     (offset, hostOffset, bytes) ->
                         backend.download(
@@ -250,7 +250,7 @@ public final class Stream implements AutoCloseable {
             "fill",
             List.of(target.lifetime()),
             () ->
-                forEachRun(
+                StridedRuns.forEach(
                     target,
                     (offset, hostOffset, bytes) ->
                         backend.fill(target.memory(), offset, bytes, value))));
@@ -403,29 +403,22 @@ public final class Stream implements AutoCloseable {
         throw new IllegalStateException("capture: the stream is being captured already");
       }
       Capture recording = new Capture();
+      device.guard("BackendStream.beginCapture", backend::beginCapture);
       capture = recording;
-      boolean done = false;
       try {
-        device.guard("BackendStream.beginCapture", backend::beginCapture);
-        try {
-          body.accept(this);
-          done = true;
-        } finally {
-          capture = null;
-          BackendGraph graph = device.guard("BackendStream.endCapture", backend::endCapture);
-          if (!done) {
-            device.guard("BackendGraph.close", graph::close);
-          } else {
-            return new Graph(device, graph, recording.pins, recording.workspace);
-          }
-        }
-      } finally {
-        capture = null;
-        if (!done) {
-          recording.pins.forEach(Lifetime::unpin);
-        }
+        body.accept(this);
+      } catch (Throwable t) {
+        abandon(recording, t);
+        throw t;
       }
-      throw new AssertionError("unreachable: the body either returned or threw");
+      capture = null;
+      try {
+        BackendGraph graph = device.guard("BackendStream.endCapture", backend::endCapture);
+        return new Graph(device, graph, recording.pins, recording.workspace);
+      } catch (Throwable t) {
+        recording.pins.forEach(Lifetime::unpin);
+        throw t;
+      }
     } finally {
       unlock();
     }
@@ -604,6 +597,17 @@ public final class Stream implements AutoCloseable {
         e);
   }
 
+  /** Ends a capture whose body failed; what failed is thrown by the caller. */
+  private void abandon(Capture recording, Throwable failure) {
+    capture = null;
+    try {
+      device.guard("BackendStream.endCapture", backend::endCapture).close();
+    } catch (RuntimeException e) {
+      failure.addSuppressed(e);
+    }
+    recording.pins.forEach(Lifetime::unpin);
+  }
+
   private void locked(Runnable action) {
     lock();
     try {
@@ -743,57 +747,5 @@ public final class Stream implements AutoCloseable {
               + type.text()
               + java.util.Arrays.toString(shape));
     }
-  }
-
-  // ---- strided transfers ----
-
-  private interface Run {
-    void at(long deviceOffset, long hostOffset, long bytes);
-  }
-
-  private static void forEachRun(Tensor tensor, Run run) {
-    int rank = outerRank(tensor);
-    long[] shape = tensor.shape();
-    long elements = 1;
-    for (int i = rank; i < shape.length; i++) {
-      elements *= shape[i];
-    }
-    long bytes = elements * tensor.dataType().bytes();
-    long[] index = new long[rank];
-    long hostOffset = 0;
-    do {
-      run.at(byteOffset(tensor, index), hostOffset, bytes);
-      hostOffset += bytes;
-    } while (advance(index, shape));
-  }
-
-  /** How many outer dimensions must be stepped through, the rest being dense. */
-  private static int outerRank(Tensor tensor) {
-    long[] shape = tensor.shape();
-    long[] strides = tensor.strides();
-    long dense = 1;
-    int rank = shape.length;
-    while (rank > 0 && (shape[rank - 1] == 1 || strides[rank - 1] == dense)) {
-      dense *= shape[--rank];
-    }
-    return rank;
-  }
-
-  private static long byteOffset(Tensor tensor, long[] index) {
-    long offset = 0;
-    for (int i = 0; i < index.length; i++) {
-      offset += index[i] * tensor.stride(i);
-    }
-    return tensor.byteOffset() + offset * tensor.dataType().bytes();
-  }
-
-  private static boolean advance(long[] index, long[] shape) {
-    for (int i = index.length - 1; i >= 0; i--) {
-      if (++index[i] < shape[i]) {
-        return true;
-      }
-      index[i] = 0;
-    }
-    return false;
   }
 }
