@@ -204,25 +204,12 @@ public final class Stream implements AutoCloseable {
         enqueue(
             "copy",
             List.of(source.lifetime(), target.lifetime()),
-            () -> {
-              // Split both sides at the shorter of their dense runs.
-              int rank = Math.max(outerRank(source), outerRank(target));
-              long run = 1;
-              long[] shape = source.shape();
-              for (int i = rank; i < shape.length; i++) {
-                run *= shape[i];
-              }
-              long bytes = run * source.dataType().bytes();
-              long[] index = new long[rank];
-              do {
-                backend.copy(
-                    source.memory(),
-                    byteOffset(source, index),
-                    target.memory(),
-                    byteOffset(target, index),
-                    bytes);
-              } while (advance(index, shape));
-            }));
+            () ->
+                    StridedRuns.forEachPair(
+                        source,
+                        target,
+                        (from, to, bytes) ->
+                            backend.copy(source.memory(), from, target.memory(), to, bytes)));
   }
 
   /**
