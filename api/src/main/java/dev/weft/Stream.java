@@ -205,11 +205,11 @@ public final class Stream implements AutoCloseable {
             "copy",
             List.of(source.lifetime(), target.lifetime()),
             () ->
-                    StridedRuns.forEachPair(
-                        source,
-                        target,
-                        (from, to, bytes) ->
-                            backend.copy(source.memory(), from, target.memory(), to, bytes)));
+                StridedRuns.forEachPair(
+                    source,
+                    target,
+                    (from, to, bytes) ->
+                        backend.copy(source.memory(), from, target.memory(), to, bytes))));
   }
 
   /**
