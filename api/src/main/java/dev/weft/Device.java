@@ -125,7 +125,7 @@ public final class Device implements AutoCloseable {
 
   private Stream adopt(BackendStream stream, String name) {
     Stream adopted = new Stream(this, stream, name);
-    remember(adopted, adopted::close);
+    remember(adopted, adopted);
     return adopted;
   }
 
@@ -447,7 +447,7 @@ public final class Device implements AutoCloseable {
   }
 
   void guard(String call, Runnable body) {
-    Object unused =
+    Object _ =
         guard(
             call,
             () -> {
