@@ -42,12 +42,12 @@ public abstract class Binding implements AutoCloseable {
     this.lifetime =
         device.lifetime(
             "weights bound to " + kernel,
-            this,
             () -> {
               backend.close();
               device.releaseLive(extra);
             });
-    refresh(stream);
+    check.keep(lifetime);
+    stream.launch(check, context -> backend.refresh(context.stream()));
     if (extra > 0) {
       stream.synchronize(); // so that launches on any stream see the copy
     }

@@ -222,7 +222,7 @@ public final class Device implements AutoCloseable {
 
   private Tensor tensor(
       String what, DataType dataType, long[] shape, BackendMemory memory, Runnable release) {
-    Lifetime lifetime = lifetime(what, null, release);
+    Lifetime lifetime = lifetime(what, release);
     return new Tensor(
         this, dataType, shape, Shapes.rowMajorStrides(shape), memory, 0, lifetime, true);
   }
@@ -551,9 +551,9 @@ public final class Device implements AutoCloseable {
   }
 
   /** A lifetime that counts as open until it is closed. */
-  Lifetime lifetime(String what, @Nullable AutoCloseable object, Runnable release) {
+  Lifetime lifetime(String what, Runnable release) {
     Lifetime lifetime = new Lifetime(this, what, release);
-    remember(lifetime, object == null ? lifetime::close : object);
+    remember(lifetime, lifetime::close);
     return lifetime;
   }
 

@@ -13,7 +13,7 @@ public final class Event implements AutoCloseable {
     this.stream = stream;
     this.sequence = sequence;
     this.backend = backend;
-    this.lifetime = stream.device().lifetime("event", this, backend::close);
+    this.lifetime = stream.device().lifetime("event", backend::close);
   }
 
   /**

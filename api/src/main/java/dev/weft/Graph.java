@@ -24,7 +24,6 @@ public final class Graph implements AutoCloseable {
     this.lifetime =
         device.lifetime(
             "graph",
-            this,
             () -> {
               backend.close();
               kept.forEach(Lifetime::unpin);

@@ -13,7 +13,7 @@ public final class HostBuffer implements AutoCloseable {
 
   HostBuffer(Device device, BackendHostMemory memory, long bytes) {
     this.segment = memory.segment().asSlice(0, bytes);
-    this.lifetime = device.lifetime("host buffer of " + bytes + " bytes", this, memory::close);
+    this.lifetime = device.lifetime("host buffer of " + bytes + " bytes", memory::close);
   }
 
   /**

@@ -42,7 +42,7 @@ public abstract class Kernel<B extends BackendKernel> implements AutoCloseable {
           null);
     }
     this.backend = type.cast(prepared.kernel);
-    this.lifetime = device.lifetime("kernel " + spec, this, backend::close);
+    this.lifetime = device.lifetime("kernel " + spec, backend::close);
   }
 
   /**

@@ -85,6 +85,7 @@ public abstract class OperationSpec<K extends Kernel<?>> {
   }
 
   @Override
+  @SuppressWarnings("EqualsGetClass") // the class is the operation; two classes are never equal
   public final boolean equals(@Nullable Object other) {
     return other != null
         && other.getClass() == getClass()

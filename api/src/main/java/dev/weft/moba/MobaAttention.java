@@ -138,7 +138,7 @@ public final class MobaAttention extends Kernel<MobaKernel> {
     launch
         .read("k", a.k(), type, tokens, spec.kvHeads(), spec.headDim())
         .read("v", a.v(), type, tokens, spec.kvHeads(), spec.valueDim());
-    cache(launch, true, sequences, a.cuSeqlens(), a.cacheLens(), a.pageTable());
+    cache(launch, sequences, a.cuSeqlens(), a.cacheLens(), a.pageTable());
     cacheTensors(launch, true, a.keyCache(), a.valueCache(), a.blockMeans())
         .workspace(workspaceBytes(Mode.PAGED, new Limits(tokens, sequences, a.pageTable().size(1))))
         .validate(v ->
@@ -161,7 +161,7 @@ public final class MobaAttention extends Kernel<MobaKernel> {
     long tokens = rows(launch, "q", a.q(), 3);
     long sequences = Sequences.count(launch.name(), a.cuSeqlens());
     launch.read("q", a.q(), type, tokens, spec.heads(), spec.headDim());
-    cache(launch, false, sequences, a.cuSeqlens(), a.cacheLens(), a.pageTable());
+    cache(launch, sequences, a.cuSeqlens(), a.cacheLens(), a.pageTable());
     cacheTensors(launch, false, a.keyCache(), a.valueCache(), a.blockMeans())
         .write("out", a.out(), type, tokens, spec.heads(), spec.valueDim())
         .write("lse", a.lse(), F32, tokens, spec.heads())
@@ -189,12 +189,7 @@ public final class MobaAttention extends Kernel<MobaKernel> {
   }
 
   private static void cache(
-      Launch launch,
-      boolean append,
-      long sequences,
-      Tensor cuSeqlens,
-      Tensor cacheLens,
-      Tensor pageTable) {
+      Launch launch, long sequences, Tensor cuSeqlens, Tensor cacheLens, Tensor pageTable) {
     launch
         .read("cuSeqlens", cuSeqlens, I32, sequences + 1)
         .read("cacheLens", cacheLens, I32, sequences)
