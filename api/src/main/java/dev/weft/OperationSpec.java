@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * @param <K> what {@link Device#prepare} returns for this spec
  */
 public abstract class OperationSpec<K extends Kernel<?>> {
-  private @Nullable Description description;
+  private volatile @Nullable Description description;
 
   /** For subclasses. */
   protected OperationSpec() {}
@@ -73,8 +73,7 @@ public abstract class OperationSpec<K extends Kernel<?>> {
   }
 
   private Description description() {
-    // Racy single-check is sound here: a Description is a pure function of immutable fields and is
-    // published with final fields only after describe() has run.
+    // Computed at most a few times: it is a pure function of immutable fields.
     Description d = description;
     if (d == null) {
       d = new Description(operation());
