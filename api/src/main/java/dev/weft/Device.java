@@ -113,9 +113,9 @@ public final class Device implements AutoCloseable {
   }
 
   /**
-   * Makes a stream of one that an interop interface wrapped. Where its owner captures it into a graph
-   * of their own, whatever those launches name must stay open until that graph is gone: Weft does not
-   * see its replays.
+   * Makes a stream of one that an interop interface wrapped. Where its owner captures it into a
+   * graph of their own, whatever those launches name must stay open until that graph is gone: Weft
+   * does not see its replays.
    *
    * @param stream a stream of this device, such as {@link dev.weft.interop.CudaInterop} gives
    * @return a stream, to be closed; the native stream stays its owner's

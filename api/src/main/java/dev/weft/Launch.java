@@ -7,6 +7,7 @@ import java.util.Set;
 import java.util.StringJoiner;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -172,12 +173,13 @@ public final class Launch {
    * Refuses the launch unless a condition holds.
    *
    * @param condition what must be true
-   * @param message what is wrong otherwise: the argument, what was expected, what was given
+   * @param message says what is wrong otherwise: the argument, what was expected, what was given;
+   *     asked only then, as a launch has no time to write texts that nobody reads
    * @return this
    */
-  public Launch require(boolean condition, String message) {
+  public Launch require(boolean condition, Supplier<String> message) {
     if (!condition) {
-      throw new IllegalArgumentException(name + ": " + message);
+      throw new IllegalArgumentException(name + ": " + message.get());
     }
     return this;
   }

@@ -76,7 +76,11 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
             .read("bias", bias, type, spec.channels())
             .require(
                 (bias != null) == spec.bias(),
-                "bias: the spec has " + (spec.bias() ? "one" : "none") + ", but it was " + bias);
+                () ->
+                    "bias: the spec has "
+                        + (spec.bias() ? "one" : "none")
+                        + ", but it was "
+                        + bias);
     return new Conv1dBinding(this, check, weight, bias, () -> backend().bind(weight, bias));
   }
 
@@ -109,10 +113,10 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
         .require(
             (a.states() == null) == (a.cacheIndices() == null)
                 && (a.states() == null) == (a.hasInitialState() == null),
-            "states, cacheIndices and hasInitialState: expected all or none")
+            () -> "states, cacheIndices and hasInitialState: expected all or none")
         .require(
             a.states() != null || (a.cacheSeqlens() == null && a.initialStatesOut() == null),
-            "cacheSeqlens and initialStatesOut need states");
+            () -> "cacheSeqlens and initialStatesOut need states");
     states(launch, a.states(), true, spec.width() - 1L)
         .workspace(workspaceBytes(Mode.FORWARD, Limits.of(tokens, sequences)))
         .validate(v -> {
@@ -138,13 +142,14 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
     long[] shape;
     if (lengths == null) {
       launch.require(
-          a.x().rank() == 3, "x: expected [B, L, C], or [T, C] with cuSeqlens, but was " + a.x());
+          a.x().rank() == 3,
+          () -> "x: expected [B, L, C], or [T, C] with cuSeqlens, but was " + a.x());
       sequences = a.x().size(0);
       tokens = sequences * a.x().size(1);
       shape = new long[] {sequences, a.x().size(1), spec.channels()};
     } else {
       launch.require(
-          a.x().rank() == 2, "x: expected [T, C], as there are cuSeqlens, but was " + a.x());
+          a.x().rank() == 2, () -> "x: expected [T, C], as there are cuSeqlens, but was " + a.x());
       sequences = Sequences.count(launch.name(), lengths);
       tokens = a.x().size(0);
       shape = new long[] {tokens, spec.channels()};
@@ -153,7 +158,7 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
     long columns = spec.width() - 1L;
     if (a.numAccepted() != null) {
       launch.require(
-          a.cacheSeqlens() == null, "numAccepted: rings go back by cacheSeqlens instead");
+          a.cacheSeqlens() == null, () -> "numAccepted: rings go back by cacheSeqlens instead");
       if (lengths == null) {
         columns = Math.max(columns, spec.width() - 2 + a.x().size(1));
       }
@@ -238,8 +243,8 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
             history)
         .require(
             (a.initialStates() == null) == (a.hasInitialState() == null),
-            "initialStates and hasInitialState: expected both or none")
-        .require(a.dbias() == null || spec.bias(), "dbias: the spec has no bias")
+            () -> "initialStates and hasInitialState: expected both or none")
+        .require(a.dbias() == null || spec.bias(), () -> "dbias: the spec has no bias")
         .workspace(workspaceBytes(Mode.BACKWARD, Limits.of(tokens, sequences)))
         .validate(v -> Sequences.checkAscending(launch.name(), v, a.cuSeqlens(), tokens));
     launch(stream, launch, (kernel, context) -> kernel.backward(context, a));
@@ -249,14 +254,20 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
     return Launch.of(name)
         .require(
             spec.modes().contains(mode),
-            "the spec was prepared for " + spec.modes() + " only; add " + mode + " to its modes")
+            () ->
+                "the spec was prepared for "
+                    + spec.modes()
+                    + " only; add "
+                    + mode
+                    + " to its modes")
         .require(
-            weights.kernel() == this, "weights: bound to another kernel; bind them to this one")
+            weights.kernel() == this,
+            () -> "weights: bound to another kernel; bind them to this one")
         .uses(weights);
   }
 
   private static long rows(Launch launch, Tensor x) {
-    launch.require(x.rank() == 2, "x: expected [T, C], but was " + x);
+    launch.require(x.rank() == 2, () -> "x: expected [T, C], but was " + x);
     return x.size(0);
   }
 
@@ -275,7 +286,7 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
         Launch.ANY);
     return launch.require(
         states.size(2) >= columns,
-        "states: expected at least " + columns + " columns, but was " + states);
+        () -> "states: expected at least " + columns + " columns, but was " + states);
   }
 
   private void checkSlots(
@@ -290,10 +301,16 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
         launch.name(), "cacheIndices", download, cacheIndices, states.size(0), spec.padSlotId());
     int[] slots = download.apply(cacheIndices).toInts();
     java.util.Set<Integer> seen = new java.util.HashSet<>();
-    for (int b = 0; b < slots.length; b++) {
+    for (int i = 0; i < slots.length; i++) {
+      int b = i;
       launch.require(
           slots[b] == spec.padSlotId() || seen.add(slots[b]),
-          "cacheIndices[" + b + "]: slot " + slots[b] + " is given twice; slots must be distinct");
+          () ->
+              "cacheIndices["
+                  + b
+                  + "]: slot "
+                  + slots[b]
+                  + " is given twice; slots must be distinct");
     }
   }
 

@@ -112,11 +112,12 @@ public final class MobaAttention extends Kernel<MobaKernel> {
             a.selection() != null
                 || spec.topK() == 1
                 || blocks(tokens, spec.blockSize()) <= spec.topK(),
-            "selection: expected what forward wrote, as "
-                + tokens
-                + " tokens may hold more than topK="
-                + spec.topK()
-                + " blocks, but there was none")
+            () ->
+                "selection: expected what forward wrote, as "
+                    + tokens
+                    + " tokens may hold more than topK="
+                    + spec.topK()
+                    + " blocks, but there was none")
         .workspace(workspaceBytes(Mode.BACKWARD, Limits.of(tokens, sequences)))
         .validate(v -> Sequences.checkAscending(launch.name(), v, a.cuSeqlens(), tokens));
     launch(stream, launch, (kernel, context) -> kernel.backward(context, a));
@@ -177,7 +178,12 @@ public final class MobaAttention extends Kernel<MobaKernel> {
     return Launch.of(name)
         .require(
             spec.modes().contains(mode),
-            "the spec was prepared for " + spec.modes() + " only; add " + mode + " to its modes");
+            () ->
+                "the spec was prepared for "
+                    + spec.modes()
+                    + " only; add "
+                    + mode
+                    + " to its modes");
   }
 
   private Launch readQkv(Launch launch, long tokens, Tensor q, Tensor k, Tensor v) {
@@ -239,40 +245,45 @@ public final class MobaAttention extends Kernel<MobaKernel> {
     int[] lengths = download.apply(cacheLens).toInts();
     int[] pages = download.apply(pageTable).toInts();
     int columns = Math.toIntExact(pageTable.size(1));
-    for (int b = 0; b < lengths.length; b++) {
+    for (int i = 0; i < lengths.length; i++) {
+      int b = i;
       int added = starts[b + 1] - starts[b];
       launch.require(
           lengths[b] >= added,
-          "cacheLens["
-              + b
-              + "]: expected at least the "
-              + added
-              + " new tokens, but was "
-              + lengths[b]);
+          () ->
+              "cacheLens["
+                  + b
+                  + "]: expected at least the "
+                  + added
+                  + " new tokens, but was "
+                  + lengths[b]);
       long needed = blocks(lengths[b], spec.pageSize());
       launch.require(
           needed <= columns,
-          "pageTable: sequence "
-              + b
-              + " of "
-              + lengths[b]
-              + " tokens needs "
-              + needed
-              + " pages, but there are "
-              + columns
-              + " columns");
-      for (int p = 0; p < needed; p++) {
+          () ->
+              "pageTable: sequence "
+                  + b
+                  + " of "
+                  + lengths[b]
+                  + " tokens needs "
+                  + needed
+                  + " pages, but there are "
+                  + columns
+                  + " columns");
+      for (int j = 0; j < needed; j++) {
+        int p = j;
         int page = pages[b * columns + p];
         launch.require(
             page >= 0 && page < keyCache.size(0),
-            "pageTable["
-                + b
-                + ", "
-                + p
-                + "]: expected 0.."
-                + (keyCache.size(0) - 1)
-                + ", but was "
-                + page);
+            () ->
+                "pageTable["
+                    + b
+                    + ", "
+                    + p
+                    + "]: expected 0.."
+                    + (keyCache.size(0) - 1)
+                    + ", but was "
+                    + page);
       }
     }
   }
@@ -280,7 +291,7 @@ public final class MobaAttention extends Kernel<MobaKernel> {
   private static long rows(Launch launch, String name, @Nullable Tensor tensor, int rank) {
     launch.require(
         tensor != null && tensor.rank() == rank,
-        name + ": expected " + rank + " dimensions, but was " + tensor);
+        () -> name + ": expected " + rank + " dimensions, but was " + tensor);
     return tensor == null ? 0 : tensor.size(0);
   }
 

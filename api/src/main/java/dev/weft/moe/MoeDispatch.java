@@ -129,7 +129,7 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
       long... shape) {
     check.require(
         (tensor != null) == needed,
-        name + ": the spec " + (needed ? "needs it" : "has none") + ", but it was " + tensor);
+        () -> name + ": the spec " + (needed ? "needs it" : "has none") + ", but it was " + tensor);
     check.read(name, tensor, type, shape);
     if (tensor != null) {
       all.add(tensor);
@@ -156,14 +156,18 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
         .write("y", a.y(), spec.dataType(), tokens, spec.hidden())
         .require(
             (a.givenLogits() != null) == (source == Source.LOGITS),
-            "givenLogits: the router's source is " + source + ", but they were " + a.givenLogits())
+            () ->
+                "givenLogits: the router's source is "
+                    + source
+                    + ", but they were "
+                    + a.givenLogits())
         .require(
             (a.givenIds() != null) == (source == Source.GIVEN)
                 && (a.givenWeights() != null) == (source == Source.GIVEN),
-            "givenIds and givenWeights: the router's source is " + source)
+            () -> "givenIds and givenWeights: the router's source is " + source)
         .require(
             computed || (a.ids() == null && a.routingWeights() == null && a.logits() == null),
-            "ids, routingWeights and logits: nothing to write, as the routing is given")
+            () -> "ids, routingWeights and logits: nothing to write, as the routing is given")
         .read("givenLogits", a.givenLogits(), F32, tokens, experts)
         .read("givenIds", a.givenIds(), I32, tokens, slots)
         .read("givenWeights", a.givenWeights(), F32, tokens, slots)
@@ -176,7 +180,10 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
     if (saved != null) {
       launch.require(
           spec.modes().contains(Mode.BACKWARD),
-          "saved: the spec was prepared for " + spec.modes() + " only; add BACKWARD to its modes");
+          () ->
+              "saved: the spec was prepared for "
+                  + spec.modes()
+                  + " only; add BACKWARD to its modes");
       saved(launch, saved, true, tokens);
     }
     launch
@@ -216,10 +223,10 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
         .read("auxiliaryDlogits", a.auxiliaryDlogits(), F32, tokens, experts)
         .require(
             computed || (a.auxiliaryDlogits() == null && a.dlogits() == null),
-            "auxiliaryDlogits and dlogits: there are no logits, as the routing is given")
+            () -> "auxiliaryDlogits and dlogits: there are no logits, as the routing is given")
         .require(
             !computed || a.dgivenWeights() == null,
-            "dgivenWeights: there are none, as the router computes the weights")
+            () -> "dgivenWeights: there are none, as the router computes the weights")
         .write("dx", a.dx(), spec.dataType(), tokens, hidden)
         .write("dlogits", a.dlogits(), F32, tokens, experts)
         .write("dgivenWeights", a.dgivenWeights(), F32, tokens, spec.topK());
@@ -275,10 +282,11 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
         .add("saved.z", saved.z(), written, rows, spec.dataType(), tokens * slots, spec.projected())
         .require(
             (saved.logits() != null) == spec.router().hasLogits(),
-            "saved.logits: the router's source is "
-                + spec.router().source()
-                + ", but they were "
-                + saved.logits());
+            () ->
+                "saved.logits: the router's source is "
+                    + spec.router().source()
+                    + ", but they were "
+                    + saved.logits());
   }
 
   private static void gradient(
@@ -289,7 +297,7 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
       DataType type,
       long... shape) {
     launch
-        .require(gradient == null || weight != null, name + ": there is no such weight")
+        .require(gradient == null || weight != null, () -> name + ": there is no such weight")
         .write(name, gradient, type, shape);
   }
 
@@ -302,7 +310,7 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
       long value = (long) download.apply(tokenCount).get(0);
       launch.require(
           value >= 0 && value <= tokens,
-          "tokenCount: expected 0.." + tokens + ", but was " + value);
+          () -> "tokenCount: expected 0.." + tokens + ", but was " + value);
     }
   }
 
@@ -310,14 +318,20 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
     return Launch.of(name)
         .require(
             spec.modes().contains(mode),
-            "the spec was prepared for " + spec.modes() + " only; add " + mode + " to its modes")
+            () ->
+                "the spec was prepared for "
+                    + spec.modes()
+                    + " only; add "
+                    + mode
+                    + " to its modes")
         .require(
-            weights.kernel() == this, "weights: bound to another kernel; bind them to this one")
+            weights.kernel() == this,
+            () -> "weights: bound to another kernel; bind them to this one")
         .uses(weights);
   }
 
   private static long rows(Launch launch, Tensor x) {
-    launch.require(x.rank() == 2, "x: expected [T, H], but was " + x);
+    launch.require(x.rank() == 2, () -> "x: expected [T, H], but was " + x);
     return x.size(0);
   }
 }
