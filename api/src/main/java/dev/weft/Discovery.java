@@ -25,46 +25,24 @@ final class Discovery {
   private Discovery() {}
 
   static DiscoveryReport discover(ServiceLoader<KernelProvider> loader) {
-    List<DiscoveryReport.Entry> broken = new ArrayList<>();
-    Map<String, DiscoveryReport.Entry> byId = new LinkedHashMap<>();
-    Iterator<ServiceLoader.Provider<KernelProvider>> found = loader.stream().iterator();
-    while (broken.size() < MOST_BROKEN) {
+    Found found = new Found();
+    Iterator<ServiceLoader.Provider<KernelProvider>> candidates = loader.stream().iterator();
+    while (found.broken.size() < MOST_BROKEN) {
       // hasNext() itself throws for a class that cannot be loaded, and then goes on behind it.
       String className = "?";
       String location = "";
       try {
-        if (!found.hasNext()) {
+        if (!candidates.hasNext()) {
           break;
         }
-        ServiceLoader.Provider<KernelProvider> candidate = found.next();
+        ServiceLoader.Provider<KernelProvider> candidate = candidates.next();
         Class<? extends KernelProvider> type = candidate.type();
         className = type.getName();
         location = location(type);
-        DiscoveryReport.Entry entry = examine(candidate.get(), location);
-        DiscoveryReport.Entry taken = byId.get(entry.id());
-        if (entry.provider() == null) {
-          broken.add(entry);
-        } else if (taken != null) {
-          broken.add(
-              refused(
-                  entry.id(),
-                  className,
-                  location,
-                  "the id '"
-                      + entry.id()
-                      + "' is already taken by "
-                      + taken.className()
-                      + " ("
-                      + taken.location()
-                      + ")",
-                  "remove one of the two jars",
-                  null));
-        } else {
-          byId.put(entry.id(), entry);
-        }
+        found.add(examine(candidate.get(), location), "remove one of the two jars");
       } catch (ServiceConfigurationError | RuntimeException | LinkageError e) {
         Throwable cause = e.getCause() == null ? e : e.getCause();
-        broken.add(
+        found.broken.add(
             refused(
                 "?",
                 className,
@@ -74,13 +52,61 @@ final class Discovery {
                 e));
       }
     }
-    List<DiscoveryReport.Entry> entries = new ArrayList<>(byId.values());
-    entries.sort(
-        Comparator.comparingInt(DiscoveryReport.Entry::priority)
-            .reversed()
-            .thenComparing(DiscoveryReport.Entry::id));
-    entries.addAll(broken);
-    return new DiscoveryReport(entries);
+    return found.report();
+  }
+
+  static DiscoveryReport with(
+      List<DiscoveryReport.Entry> entries, Iterable<? extends KernelProvider> providers) {
+    Found found = new Found();
+    for (DiscoveryReport.Entry entry : entries) {
+      found.add(entry, "");
+    }
+    for (KernelProvider provider : providers) {
+      found.add(
+          examine(provider, location(provider.getClass())),
+          "give it another id, or take the other off the class path");
+    }
+    return found.report();
+  }
+
+  /** Entries by id, the first of each; and those that cannot be used. */
+  private static final class Found {
+    private final List<DiscoveryReport.Entry> broken = new ArrayList<>();
+    private final Map<String, DiscoveryReport.Entry> byId = new LinkedHashMap<>();
+
+    void add(DiscoveryReport.Entry entry, String remedyIfTaken) {
+      DiscoveryReport.Entry taken = byId.get(entry.id());
+      if (entry.provider() == null) {
+        broken.add(entry);
+      } else if (taken != null) {
+        broken.add(
+            refused(
+                entry.id(),
+                entry.className(),
+                entry.location(),
+                "the id '"
+                    + entry.id()
+                    + "' is already taken by "
+                    + taken.className()
+                    + " ("
+                    + taken.location()
+                    + ")",
+                remedyIfTaken,
+                null));
+      } else {
+        byId.put(entry.id(), entry);
+      }
+    }
+
+    DiscoveryReport report() {
+      List<DiscoveryReport.Entry> entries = new ArrayList<>(byId.values());
+      entries.sort(
+          Comparator.comparingInt(DiscoveryReport.Entry::priority)
+              .reversed()
+              .thenComparing(DiscoveryReport.Entry::id));
+      entries.addAll(broken);
+      return new DiscoveryReport(entries);
+    }
   }
 
   /** Asks a provider all there is to know before it is opened. */

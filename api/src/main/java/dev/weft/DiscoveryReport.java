@@ -47,6 +47,17 @@ public final class DiscoveryReport {
     return entries.stream().filter(e -> e.provider != null).map(Entry::id).toList();
   }
 
+  /**
+   * Adds providers that an application made itself, which asks each for its devices. One whose id
+   * is taken is refused, and the report says so. Never throws.
+   *
+   * @param providers instances, which need not be on the class path
+   * @return a report of these entries and the new ones, in the order of automatic choice
+   */
+  public DiscoveryReport with(Iterable<? extends KernelProvider> providers) {
+    return Discovery.with(entries, providers);
+  }
+
   @Override
   public String toString() {
     if (entries.isEmpty()) {

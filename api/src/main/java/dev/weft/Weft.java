@@ -55,6 +55,17 @@ public final class Weft {
   }
 
   /**
+   * Asks given providers for their devices, without looking for others.
+   *
+   * @param providers instances, which need not be on the class path
+   * @return what they have
+   * @see DiscoveryReport#with
+   */
+  public static DiscoveryReport discover(Iterable<? extends KernelProvider> providers) {
+    return new DiscoveryReport(List.of()).with(providers);
+  }
+
+  /**
    * Opens the best device, or the one that property or environment name.
    *
    * @return an open device, to be closed
