@@ -2,6 +2,9 @@
 @org.jspecify.annotations.NullMarked
 module dev.weft.backend.cpu {
   requires dev.weft.api;
+  // How much memory the machine has.
+  requires java.management;
+  requires jdk.management;
   // Static: without --add-modules jdk.incubator.vector the provider runs its scalar path.
   requires static jdk.incubator.vector;
 

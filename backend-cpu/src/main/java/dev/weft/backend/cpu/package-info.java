@@ -1,0 +1,2 @@
+/** The providers {@code reference} and {@code cpu}. */
+package dev.weft.backend.cpu;
