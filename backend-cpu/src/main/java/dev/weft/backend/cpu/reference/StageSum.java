@@ -86,12 +86,14 @@ final class StageSum {
 
   /** Returns the elementwise bound. */
   double error() {
-    return terms == 0 ? errors : errors + ToleranceLaw.g(terms) * magnitude;
+    return terms == 0 ? errors : errors + ToleranceLaw.g((double) terms) * magnitude;
   }
 
   /** Returns the normwise term. */
   double rms() {
     double errorNorm = Math.sqrt(squaredErrors);
-    return terms == 0 ? errorNorm : errorNorm + ToleranceLaw.gRms(terms) * Math.sqrt(squares);
+    return terms == 0
+        ? errorNorm
+        : errorNorm + ToleranceLaw.gRms((double) terms) * Math.sqrt(squares);
   }
 }
