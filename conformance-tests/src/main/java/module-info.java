@@ -7,6 +7,7 @@ module dev.weft.conformance {
   requires com.fasterxml.jackson.core;
 
   exports dev.weft.conformance;
+  exports dev.weft.conformance.vectors;
 
   // JUnit reaches the test factory by reflection; closed, it runs no case and reports none failed.
   opens dev.weft.conformance to
