@@ -26,11 +26,8 @@ public final class HostMemory implements BackendMemory, BackendHostMemory {
       return new HostMemory(arena.allocate(bytes, ALIGNMENT), arena);
     } catch (OutOfMemoryError e) {
       arena.close();
-      DeviceOutOfMemoryException failure =
-          new DeviceOutOfMemoryException(
-              what, bytes, HostMachine.freeBytes(), HostMachine.limitBytes());
-      failure.initCause(e);
-      throw failure;
+      throw new DeviceOutOfMemoryException(
+          what, bytes, HostMachine.freeBytes(), HostMachine.limitBytes());
     }
   }
 
