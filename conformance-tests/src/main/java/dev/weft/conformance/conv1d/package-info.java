@@ -1,0 +1,2 @@
+/** The cases of causal convolution. */
+package dev.weft.conformance.conv1d;

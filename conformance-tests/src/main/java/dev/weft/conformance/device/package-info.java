@@ -1,0 +1,2 @@
+/** The cases of the device contract: streams, events, graphs, memory, errors. */
+package dev.weft.conformance.device;

@@ -1,0 +1,16 @@
+package dev.weft.conformance.moba;
+
+import dev.weft.conformance.CaseCatalogue;
+import dev.weft.conformance.ConformanceCase;
+import java.util.stream.Stream;
+
+/** The cases of MoBA attention. */
+public final class MobaCatalogue implements CaseCatalogue {
+  /** Creates the catalogue. */
+  public MobaCatalogue() {}
+
+  @Override
+  public Stream<ConformanceCase> cases() {
+    return Stream.of();
+  }
+}

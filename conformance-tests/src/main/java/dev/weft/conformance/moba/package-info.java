@@ -1,0 +1,2 @@
+/** The cases of MoBA attention. */
+package dev.weft.conformance.moba;

@@ -1,0 +1,2 @@
+/** The cases of MoE dispatch. */
+package dev.weft.conformance.moe;
