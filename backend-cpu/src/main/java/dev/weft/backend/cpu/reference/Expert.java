@@ -6,6 +6,7 @@ import java.util.Objects;
  * The weights of one expert, widened: {@code first} [rows, H] and {@code down} [H, width], rows as
  * {@link ProjectionLayout} counts them, and their biases (zeros where there are none).
  */
+@SuppressWarnings("ArrayRecordComponent") // large, and compared by nobody
 record Expert(
     ProjectionLayout layout,
     int hidden,

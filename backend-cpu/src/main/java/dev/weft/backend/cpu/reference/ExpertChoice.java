@@ -70,7 +70,9 @@ final class ExpertChoice {
     }
   }
 
-  /** The indices of the count highest keys; ties, and NaN like minus infinity, lower index first. */
+  /**
+   * The indices of the count highest keys; ties, and NaN like minus infinity, lower index first.
+   */
   private static int[] best(double[] keys, int count) {
     boolean[] taken = new boolean[keys.length];
     int[] chosen = new int[count];

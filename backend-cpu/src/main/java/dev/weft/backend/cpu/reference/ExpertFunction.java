@@ -112,9 +112,7 @@ public final class ExpertFunction {
     return switch (activation) {
       case SWIGLU -> g * sigmoid(g) * sigmoid(-g) * u;
       case SWIGLU_CLAMPED ->
-          g <= limit
-              ? alpha * g * sigmoid(alpha * g) * sigmoid(-alpha * g) * (clampUp(u) + 1)
-              : 0;
+          g <= limit ? alpha * g * sigmoid(alpha * g) * sigmoid(-alpha * g) * (clampUp(u) + 1) : 0;
       case GEGLU -> g * Math.exp(-0.5 * g * g) / (SQRT_PI / SQRT_HALF) * u;
       case GEGLU_TANH -> {
         double y = 2 * cubic(g);

@@ -65,9 +65,7 @@ final class MoeReference implements MoeKernel {
   /** The number of tokens that are there: all rows, or as many as the device says. */
   static int tokens(Tensor x, @Nullable Tensor tokenCount) {
     int rows = Math.toIntExact(x.size(0));
-    return tokenCount == null
-        ? rows
-        : Math.clamp(Elements.of(tokenCount).getInt(0), 0, rows);
+    return tokenCount == null ? rows : Math.clamp(Elements.of(tokenCount).getInt(0), 0, rows);
   }
 
   private void forward(MoeForward arguments) {
@@ -118,8 +116,7 @@ final class MoeReference implements MoeKernel {
         }
       }
       if (shared != null) {
-        double scale =
-            sharedGate.length == 0 ? 1 : ExpertFunction.sigmoid(dot(x[t], sharedGate));
+        double scale = sharedGate.length == 0 ? 1 : ExpertFunction.sigmoid(dot(x[t], sharedGate));
         double[] output = shared.down(shared.activate(f, shared.project(x[t])));
         for (int h = 0; h < sum.length; h++) {
           sum[h] += scale * output[h];
@@ -133,6 +130,7 @@ final class MoeReference implements MoeKernel {
   }
 
   /** Per token: its logits (none if the routing was given), its experts and their weights. */
+  @SuppressWarnings("ArrayRecordComponent") // large, and compared by nobody
   private record Routing(double[][] logits, int[][] ids, double[][] weights) {}
 
   private Routing route(MoeForward arguments, MoeWeights weights, double[][] x) {

@@ -142,8 +142,7 @@ final class MoeReferenceBackward {
       if (gateWeight.length > 0) {
         double logit = dot(x[t], gateWeight);
         scale = ExpertFunction.sigmoid(logit);
-        double dlogit =
-            dot(dy[t], expert.down(a)) * scale * ExpertFunction.sigmoid(-logit);
+        double dlogit = dot(dy[t], expert.down(a)) * scale * ExpertFunction.sigmoid(-logit);
         for (int h = 0; h < spec.hidden(); h++) {
           dgateWeight[h] += dlogit * x[t][h];
           dx[t][h] += dlogit * gateWeight[h];
@@ -208,6 +207,7 @@ final class MoeReferenceBackward {
   }
 
   /** The gradients of one expert's weights, rows as {@link ProjectionLayout} counts them. */
+  @SuppressWarnings("ArrayRecordComponent") // large, and compared by nobody
   private record ExpertGradient(
       ProjectionLayout layout,
       double[] first,
