@@ -4,7 +4,7 @@ module dev.weft.guice {
   requires transitive dev.weft.api;
   requires transitive com.google.guice;
   requires com.google.common;
-  requires jakarta.inject;
+  requires transitive jakarta.inject;
 
   exports dev.weft.guice;
 

@@ -34,8 +34,7 @@ public final class OpenDevices implements AutoCloseable {
   private final Map<String, Device> open = new LinkedHashMap<>();
   private boolean closed;
 
-  OpenDevices(
-      DiscoveryReport report, Supplier<@Nullable String> choice, DeviceOptions options) {
+  OpenDevices(DiscoveryReport report, Supplier<@Nullable String> choice, DeviceOptions options) {
     this.report = report;
     this.choice = choice;
     this.options = options;

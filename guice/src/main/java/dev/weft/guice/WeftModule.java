@@ -24,8 +24,9 @@ import org.jspecify.annotations.Nullable;
  * device is opened before one is injected.
  *
  * <ul>
- *   <li>{@link Device}: the chosen one, by {@link #choose}, else {@code -Dweft.backend}, else {@code
- *       WEFT_BACKEND}, else priority, as {@link Weft#open(DiscoveryReport, String, DeviceOptions)}
+ *   <li>{@link Device}: the chosen one, by {@link #choose}, else {@code -Dweft.backend}, else
+ *       {@code WEFT_BACKEND}, else priority, as {@link Weft#open(DiscoveryReport, String,
+ *       DeviceOptions)}
  *   <li>{@link Backend @Backend("ID")} and {@code @Backend("ID:INDEX")} {@link Device}, for each
  *       provider and each of its devices
  *   <li>{@code Set<KernelProvider>}: a {@link Multibinder}, filled with the providers that were
@@ -74,9 +75,9 @@ public final class WeftModule extends AbstractModule {
   }
 
   /**
-   * Adds a provider of the application's own, whose id is not taken: to the set, and so to the choice, and as {@link
-   * Backend @Backend} of its id. It is asked for its id now, and for its devices when the report is
-   * first needed.
+   * Adds a provider of the application's own, whose id is not taken: to the set, and so to the
+   * choice, and as {@link Backend @Backend} of its id. It is asked for its id now, and for its
+   * devices when the report is first needed.
    *
    * @param binder of the application's module
    * @param provider the provider

@@ -82,7 +82,7 @@ class WeftModuleTest {
     ProvisionException e =
         assertThrows(ProvisionException.class, () -> injector.getInstance(Device.class));
     assertInstanceOf(IllegalArgumentException.class, e.getCause());
-    assertTrue(e.getMessage().contains("expected one of [fast, slow]"), e.getMessage());
+    assertMessage("expected one of [fast, slow]", e);
   }
 
   @Test
@@ -104,7 +104,7 @@ class WeftModuleTest {
             ProvisionException.class,
             () -> injector.getInstance(Key.get(Device.class, Backends.backend("gone"))));
     assertInstanceOf(BackendUnavailableException.class, e.getCause());
-    assertTrue(e.getMessage().contains("no driver; install one"), e.getMessage());
+    assertMessage("no driver; install one", e);
   }
 
   @Test
@@ -122,15 +122,11 @@ class WeftModuleTest {
     assertEquals(
         Set.of(fast, slow, own, bare), injector.getInstance(new Key<Set<KernelProvider>>() {}));
     assertEquals(
-        List.of("own", "bare", "fast", "slow"),
-        injector.getInstance(DiscoveryReport.class).ids());
+        List.of("own", "bare", "fast", "slow"), injector.getInstance(DiscoveryReport.class).ids());
     assertEquals("own:0", injector.getInstance(Device.class).info().selector());
     assertEquals(
         "own:0",
-        injector
-            .getInstance(Key.get(Device.class, Backends.backend("own")))
-            .info()
-            .selector());
+        injector.getInstance(Key.get(Device.class, Backends.backend("own"))).info().selector());
     assertEquals(1, fast.probes, "a provider that was discovered is not asked again");
     assertEquals(1, own.probes);
   }
@@ -161,7 +157,7 @@ class WeftModuleTest {
     injector.getInstance(Key.get(Device.class, Backends.backend("failing")));
     OpenDevices devices = injector.getInstance(OpenDevices.class);
     RuntimeException e = assertThrows(RuntimeException.class, devices::close);
-    assertTrue(e.getMessage().contains("failing"), e.getMessage());
+    assertMessage("failing", e);
     assertEquals(List.of("open 0", "close 0"), fast.log);
   }
 
@@ -188,6 +184,11 @@ class WeftModuleTest {
               .selector());
       assertSame(devices.chosen(), injector.getInstance(Device.class));
     }
+  }
+
+  private static void assertMessage(String part, Throwable thrown) {
+    String message = String.valueOf(thrown.getMessage());
+    assertTrue(message.contains(part), message);
   }
 
   private static Module strict() {
