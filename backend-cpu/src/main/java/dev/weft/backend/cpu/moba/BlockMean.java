@@ -1,0 +1,51 @@
+package dev.weft.backend.cpu.moba;
+
+import dev.weft.DataType;
+import java.util.Arrays;
+
+/**
+ * The mean of a block's keys: what forward scores queries against and append stores. Both come here,
+ * so that selections over the cache equal those of the unpaged form bit for bit.
+ */
+public final class BlockMean {
+  private final DataType type;
+  private final int blockSize;
+  private final float[] row;
+  private final double[] sum;
+
+  /**
+   * Makes scratch for one thread.
+   *
+   * @param type the storage type
+   * @param headDim D
+   */
+  public BlockMean(DataType type, int headDim, int blockSize) {
+    this.type = type;
+    this.blockSize = blockSize;
+    row = new float[headDim];
+    sum = new double[headDim];
+  }
+
+  /**
+   * Sums the keys of a complete block in float64 by ascending position, divides, and rounds once.
+   *
+   * @param into D elements from {@code at} are written
+   * @return false, with nothing written, where a key of the block is absent
+   */
+  public boolean compute(MobaSequence sequence, int block, int kvHead, float[] into, int at) {
+    Arrays.fill(sum, 0);
+    int start = block * blockSize;
+    for (int i = 0; i < blockSize; i++) {
+      if (!sequence.copyKey(start + i, kvHead, row, 0)) {
+        return false;
+      }
+      for (int c = 0; c < row.length; c++) {
+        sum[c] += row[c];
+      }
+    }
+    for (int c = 0; c < row.length; c++) {
+      into[at + c] = (float) type.round(sum[c] / blockSize);
+    }
+    return true;
+  }
+}
