@@ -13,8 +13,9 @@ import java.util.List;
  * where the key and value of each position lie. Reads device memory, so it is made and used within
  * submitted work only.
  *
- * <p>A sequence whose bounds make no sense is left out when it is packed. Paged, it has no position:
- * none of its new tokens sees or stores anything. A position whose page is out of range is absent.
+ * <p>A sequence whose rows make no sense is left out. One whose cached length makes no sense has no
+ * position: none of its new tokens sees or stores anything. A position whose page is out of range is
+ * absent.
  */
 public abstract class MobaSequence {
   private final int firstRow;
@@ -80,16 +81,21 @@ public abstract class MobaSequence {
     return sequences;
   }
 
-  /** The rows of one sequence that lie within the tensor; sequences that do not are left out. */
+  /**
+   * The rows of each sequence, ascending and apart. A sequence that leaves the tensor, ends before it
+   * starts or goes back behind another is left out.
+   */
   private static List<Range> ranges(Tensor cuSeqlens, long rows) {
     Elements starts = Elements.of(cuSeqlens);
     int sequences = Math.toIntExact(starts.size(0) - 1);
     List<Range> ranges = new ArrayList<>(sequences);
+    int reached = 0;
     for (int b = 0; b < sequences; b++) {
       int start = starts.getInt(b);
       int end = starts.getInt(b + 1);
-      if (start >= 0 && end >= start && end <= rows) {
+      if (start >= reached && end >= start && end <= rows) {
         ranges.add(new Range(b, start, end - start));
+        reached = end;
       }
     }
     return ranges;
