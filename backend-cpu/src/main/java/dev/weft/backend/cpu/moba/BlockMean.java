@@ -4,8 +4,8 @@ import dev.weft.DataType;
 import java.util.Arrays;
 
 /**
- * The mean of a block's keys: what forward scores queries against and append stores. Both come here,
- * so that selections over the cache equal those of the unpaged form bit for bit.
+ * The mean of a block's keys: what forward scores queries against and append stores. Both come
+ * here, so that selections over the cache equal those of the unpaged form bit for bit.
  */
 public final class BlockMean {
   private final DataType type;

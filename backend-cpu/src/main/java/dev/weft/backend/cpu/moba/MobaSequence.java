@@ -14,8 +14,8 @@ import java.util.List;
  * submitted work only.
  *
  * <p>A sequence whose rows make no sense is left out. One whose cached length makes no sense has no
- * position: none of its new tokens sees or stores anything. A position whose page is out of range is
- * absent.
+ * position: none of its new tokens sees or stores anything. A position whose page is out of range
+ * is absent.
  */
 public abstract class MobaSequence {
   private final int firstRow;
@@ -62,11 +62,7 @@ public abstract class MobaSequence {
   }
 
   private static List<MobaSequence> paged(
-      MobaAttentionSpec spec,
-      List<Range> ranges,
-      Tensor cacheLens,
-      Tensor pageTable,
-      Cache cache) {
+      MobaAttentionSpec spec, List<Range> ranges, Tensor cacheLens, Tensor pageTable, Cache cache) {
     Elements lengths = Elements.of(cacheLens);
     Elements table = Elements.of(pageTable);
     long capacity = pageTable.size(1) * spec.pageSize();
@@ -82,8 +78,8 @@ public abstract class MobaSequence {
   }
 
   /**
-   * The rows of each sequence, ascending and apart. A sequence that leaves the tensor, ends before it
-   * starts or goes back behind another is left out.
+   * The rows of each sequence, ascending and apart. A sequence that leaves the tensor, ends before
+   * it starts or goes back behind another is left out.
    */
   private static List<Range> ranges(Tensor cuSeqlens, long rows) {
     Elements starts = Elements.of(cuSeqlens);

@@ -49,8 +49,7 @@ final class MobaQueries {
       tokensPerTile = Math.max(1, ROWS / (spec.heads() / spec.kvHeads()));
       firstTile = new int[sequences.size() + 1];
       for (int s = 0; s < sequences.size(); s++) {
-        firstTile[s + 1] =
-            firstTile[s] + Math.ceilDiv(sequences.get(s).queries(), tokensPerTile);
+        firstTile[s + 1] = firstTile[s] + Math.ceilDiv(sequences.get(s).queries(), tokensPerTile);
       }
     }
 

@@ -4,12 +4,12 @@ import dev.weft.backend.cpu.moba.MobaSequence;
 import java.util.Arrays;
 
 /**
- * The inner loops over a tile: up to {@link #KEYS} keys of one block. Rows lie densely; a transposed
- * tile has the keys innermost, {@link #KEYS} apart, so that the dot products of one query with all
- * keys run along the keys.
+ * The inner loops over a tile: up to {@link #KEYS} keys of one block. Rows lie densely; a
+ * transposed tile has the keys innermost, {@link #KEYS} apart, so that the dot products of one
+ * query with all keys run along the keys.
  *
- * <p>Every result depends on its own query and key alone, not on the tile's other keys or on where it
- * lies: decoding a token gives the bits that prefill gave it.
+ * <p>Every result depends on its own query and key alone, not on the tile's other keys or on where
+ * it lies: decoding a token gives the bits that prefill gave it.
  */
 final class MobaTile {
   /** Keys per tile: a tile of 128-wide rows, transposed, fits the first-level cache. */
@@ -26,7 +26,13 @@ final class MobaTile {
    * @param absent set for each key
    */
   static void loadKeys(
-      MobaSequence sequence, int kvHead, int from, int count, int dim, float[] k, boolean[] absent) {
+      MobaSequence sequence,
+      int kvHead,
+      int from,
+      int count,
+      int dim,
+      float[] k,
+      boolean[] absent) {
     for (int j = 0; j < count; j++) {
       absent[j] = !sequence.copyKey(from + j, kvHead, k, j * dim);
       if (absent[j]) {

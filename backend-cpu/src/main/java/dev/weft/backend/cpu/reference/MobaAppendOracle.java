@@ -89,8 +89,7 @@ final class MobaAppendOracle {
       if (!isPresent(sequence, block)) {
         continue;
       }
-      int slot =
-          sequence.page(last) * spec.meansPerPage() + last % spec.pageSize() / length;
+      int slot = sequence.page(last) * spec.meansPerPage() + last % spec.pageSize() / length;
       for (int kvHead = 0; kvHead < spec.kvHeads(); kvHead++) {
         for (int c = 0; c < dim; c++) {
           double sum = 0;
@@ -107,8 +106,7 @@ final class MobaAppendOracle {
           double storing = law.stored(mean);
           int at = (slot * spec.kvHeads() + kvHead) * dim + c;
           means[at] = mean;
-          meanErrors[at] =
-              finite ? ToleranceLaw.g(length) * magnitude / length + storing : 0;
+          meanErrors[at] = finite ? ToleranceLaw.g(length) * magnitude / length + storing : 0;
           meanRms[at] =
               finite ? ToleranceLaw.gRms(length) * Math.sqrt(squares) / length + storing : 0;
         }

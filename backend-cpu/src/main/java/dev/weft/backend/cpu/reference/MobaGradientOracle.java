@@ -186,8 +186,7 @@ final class MobaGradientOracle {
         into.set(
             to * width + c,
             factor * value[i],
-            times
-                * (error[i] + ToleranceLaw.g(terms[from]) * magnitude[i] + absolute * rows[i]),
+            times * (error[i] + ToleranceLaw.g(terms[from]) * magnitude[i] + absolute * rows[i]),
             times
                 * (Math.sqrt(errorSquares[i])
                     + ToleranceLaw.gRms(terms[from]) * Math.sqrt(squares[i])

@@ -40,15 +40,13 @@ final class MobaOracle {
     return new MobaOracle(spec)
         .attend(
             MobaSequence.packed(a.cuSeqlens(), a.k(), a.v()),
-            (s, kvHead) ->
-                MobaHead.packed(spec, s, kvHead, selection == null && spec.topK() > 1),
+            (s, kvHead) -> MobaHead.packed(spec, s, kvHead, selection == null && spec.topK() > 1),
             a.q(),
             a.lse() != null,
             selection);
   }
 
-  static Optional<String> selectionFault(
-      MobaAttentionSpec spec, MobaForward a, Tensor selection) {
+  static Optional<String> selectionFault(MobaAttentionSpec spec, MobaForward a, Tensor selection) {
     return MobaSelectionOracle.packed(spec, a, selection);
   }
 

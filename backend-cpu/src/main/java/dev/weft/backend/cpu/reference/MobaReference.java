@@ -22,9 +22,9 @@ import org.jspecify.annotations.Nullable;
 /**
  * MoBA as its formulas say it: float64 throughout, each output rounded once.
  *
- * <p>What the contract leaves to an implementation: a query that sees no key, because its sequence's
- * lengths or pages are out of range, gets out 0, lse -inf and no block; in backward it gives and
- * gets no gradient. A block whose stored mean lies in a page out of range scores -inf.
+ * <p>What the contract leaves to an implementation: a query that sees no key, because its
+ * sequence's lengths or pages are out of range, gets out 0, lse -inf and no block; in backward it
+ * gives and gets no gradient. A block whose stored mean lies in a page out of range scores -inf.
  */
 final class MobaReference implements MobaKernel {
   private final MobaAttentionSpec spec;
@@ -52,8 +52,7 @@ final class MobaReference implements MobaKernel {
             () ->
                 attend(
                     MobaSequence.packed(a.cuSeqlens(), a.k(), a.v()),
-                    (sequence, kvHead) ->
-                        MobaHead.packed(spec, sequence, kvHead, spec.topK() > 1),
+                    (sequence, kvHead) -> MobaHead.packed(spec, sequence, kvHead, spec.topK() > 1),
                     a.q(),
                     a.out(),
                     a.lse(),
@@ -116,8 +115,7 @@ final class MobaReference implements MobaKernel {
   }
 
   /** Writes one row of out and returns its lse. */
-  private double softmax(
-      MobaHead head, double[] query, int[] keys, Elements out, long t, int h) {
+  private double softmax(MobaHead head, double[] query, int[] keys, Elements out, long t, int h) {
     double[] s = scaledScores(head, query, keys);
     double max = Double.NEGATIVE_INFINITY;
     for (double x : s) {
@@ -148,9 +146,9 @@ final class MobaReference implements MobaKernel {
   }
 
   /**
-   * With P = exp(s - lse), delta = dout . out, dP = dout . v and dS = P (dP - delta), from the given
-   * lse and out: dq = scale dS k, dk = scale dS^T q, dv = P^T dout, those of a kv head summed over
-   * its group.
+   * With P = exp(s - lse), delta = dout . out, dP = dout . v and dS = P (dP - delta), from the
+   * given lse and out: dq = scale dS k, dk = scale dS^T q, dv = P^T dout, those of a kv head summed
+   * over its group.
    */
   @Override
   public void backward(LaunchContext context, MobaBackward a) {
@@ -196,9 +194,10 @@ final class MobaReference implements MobaKernel {
     Elements dq = MobaHead.elements(a.dq());
     for (int position = 0; position < sequence.queries(); position++) {
       long t = (long) sequence.firstRow() + position;
-      int[] past = spec.topK() == 1
-          ? new int[0]
-          : MobaHead.given(selection, t, h, position / spec.blockSize());
+      int[] past =
+          spec.topK() == 1
+              ? new int[0]
+              : MobaHead.given(selection, t, h, position / spec.blockSize());
       int[] keys = head.visible(position, past);
       double[] query = MobaHead.row(q, t, h);
       double[] gradient = MobaHead.row(dout, t, h);

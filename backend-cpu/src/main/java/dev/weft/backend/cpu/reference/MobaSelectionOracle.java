@@ -15,12 +15,12 @@ import java.util.function.BiFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Judges reported block selections. First their form: ascending, distinct, past blocks only, as many
- * as there must be, then -1. Then their content: no chosen block may score below one that was not
- * chosen by more than both scores' bands.
+ * Judges reported block selections. First their form: ascending, distinct, past blocks only, as
+ * many as there must be, then -1. Then their content: no chosen block may score below one that was
+ * not chosen by more than both scores' bands.
  *
- * <p>Where nothing can have been rounded the order is exact, so there the lower index must win: among
- * scores of -inf (NaN counts as that), and among equal scores whose bands are 0.
+ * <p>Where nothing can have been rounded the order is exact, so there the lower index must win:
+ * among scores of -inf (NaN counts as that), and among equal scores whose bands are 0.
  */
 final class MobaSelectionOracle {
   private final MobaAttentionSpec spec;
@@ -67,8 +67,7 @@ final class MobaSelectionOracle {
         }
         for (int i = 0; i < sequence.queries(); i++) {
           int t = sequence.firstRow() + i;
-          int own =
-              sequence.keys() == 0 ? 0 : (sequence.firstPosition() + i) / spec.blockSize();
+          int own = sequence.keys() == 0 ? 0 : (sequence.firstPosition() + i) / spec.blockSize();
           for (int h = kvHead * group; h < (kvHead + 1) * group; h++) {
             int[] reported = new int[slots];
             for (int slot = 0; slot < slots; slot++) {
@@ -134,8 +133,7 @@ final class MobaSelectionOracle {
     double high = high(scores, bands, worstChosen);
     double low = low(scores, bands, bestLeft);
     boolean exact =
-        Double.isInfinite(scores[worstChosen])
-            || (bands[worstChosen] == 0 && bands[bestLeft] == 0);
+        Double.isInfinite(scores[worstChosen]) || (bands[worstChosen] == 0 && bands[bestLeft] == 0);
     if (high > low || (high == low && (!exact || worstChosen < bestLeft))) {
       return null;
     }
