@@ -92,11 +92,11 @@ record SafetensorsHeader(Map<String, String> metadata, List<Entry> entries, long
             file,
             "tensor '"
                 + entry.name()
-                + "': data_offsets end at byte "
-                + entry.end()
-                + " of the data, but the file has only "
+                + "': data_offsets: expected an end within the file's "
                 + dataBytes
-                + "; it is truncated");
+                + " bytes of data, but was "
+                + entry.end()
+                + "; the file is truncated");
       }
       if (entry.begin() != covered) {
         throw new VectorFormatException(
