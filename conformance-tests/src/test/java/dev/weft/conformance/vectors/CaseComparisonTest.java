@@ -10,6 +10,7 @@ import dev.weft.DataType;
 import dev.weft.HostTensor;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 
@@ -42,10 +43,42 @@ class CaseComparisonTest {
     assertEquals("[1, 6]", output.position());
     assertEquals(1, output.wrong());
     assertEquals(e, output.expected());
-    assertTrue(output.toString().startsWith("out: 1 of 3200 wrong, max error"), output.toString());
-    assertTrue(CaseComparison.of(file, DataType.BF16, got).passed());
-    out.set(70, e + 0.0101 + Math.abs(e) / 128);
+    assertTrue(
+        output.toString().startsWith("out: 1 of 3200 wrong by |x-e| <= 1e-5 (1+|e|): max error"),
+        output.toString());
+  }
+
+  @Test
+  void aHalfPrecisionCaseAllowsItsRoundingAndNoMore() {
+    CaseFile file = GoldenVectors.open("moba-bf16-d128-b32-k3");
+    Map<String, HostTensor> got = inF32(file);
+    for (DataType type : List.of(DataType.F32, DataType.F16, DataType.BF16)) {
+      double e = tensor(file.expected(), "dk").get(7);
+      tensor(got, "dk").set(7, e + 0.0099 + Math.abs(e) / 128);
+      assertTrue(CaseComparison.of(file, type, got).passed());
+      tensor(got, "dk").set(7, e + 0.0101 + Math.abs(e) / 128);
+      CaseComparison failed = CaseComparison.of(file, type, got);
+      assertFalse(failed.passed());
+      assertTrue(failed.outputs().stream().allMatch(o -> o.rule() == CaseComparison.Rule.HALF));
+    }
+  }
+
+  @Test
+  void aRunInACoarserTypeThanTheCasesIsComparedAsAWhole() {
+    CaseFile file = GoldenVectors.open(VECTOR);
+    Map<String, HostTensor> got = copies(file);
+    HostTensor out = tensor(got, "out");
+    out.set(70, out.get(70) + 0.5);
+    CaseComparison one = CaseComparison.of(file, DataType.BF16, got);
+    assertTrue(one.passed(), one.toString());
+    assertEquals(1, one.outputs().getFirst().wrong());
+    for (long i = 0; i < out.elements(); i++) {
+      out.set(i, out.get(i) * 1.125 + 0.01);
+    }
     assertFalse(CaseComparison.of(file, DataType.BF16, got).passed());
+    Map<String, HostTensor> broken = copies(file);
+    tensor(broken, "out").set(3, Double.NaN);
+    assertFalse(CaseComparison.of(file, DataType.BF16, broken).passed());
   }
 
   @Test
@@ -122,6 +155,12 @@ class CaseComparisonTest {
     HostTensor copy = copy(tensor);
     copy.set(9, Double.NaN);
     return copy;
+  }
+
+  private static Map<String, HostTensor> inF32(CaseFile file) {
+    Map<String, HostTensor> copies = new LinkedHashMap<>();
+    file.expected().forEach((name, tensor) -> copies.put(name, tensor.to(DataType.F32)));
+    return copies;
   }
 
   private static Map<String, HostTensor> copies(CaseFile file) {
