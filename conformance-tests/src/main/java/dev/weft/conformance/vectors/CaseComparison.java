@@ -90,8 +90,10 @@ public record CaseComparison(CaseFile file, DataType type, List<Output> outputs)
    * @param rule how it was compared
    * @param elements how many elements it has
    * @param passed true if the rule holds
-   * @param wrong how many elements were beyond their bound; for {@link Rule#NORM}, where it does
-   *     not decide, beyond that of {@link Rule#HALF}
+   * @param wrong how many elements were beyond their bound; for {@link Rule#NORM} beyond that of
+   *     {@link Rule#HALF}, but 0 if the rule holds
+   * @param share how much of what is allowed was needed: the largest {@code |x - e| / allowed}, for
+   *     {@link Rule#NORM} that of the norms; above 1 is wrong
    * @param maxError the largest {@code |x - e|}; NaN if one is NaN and should not be
    * @param relativeError {@code ||x - e|| / ||e||}; 0 if both are 0
    * @param worst row-major index of the worst element; -1 if there is no element
@@ -106,6 +108,7 @@ public record CaseComparison(CaseFile file, DataType type, List<Output> outputs)
       long elements,
       boolean passed,
       long wrong,
+      double share,
       double maxError,
       double relativeError,
       long worst,
@@ -113,6 +116,15 @@ public record CaseComparison(CaseFile file, DataType type, List<Output> outputs)
       double got,
       double expected,
       double allowed) {
+    /**
+     * Tells whether the output had to be equal.
+     *
+     * @return true for {@link Rule#EXACT}
+     */
+    public boolean exact() {
+      return rule == Rule.EXACT;
+    }
+
     /** Returns the verdict in one line. */
     @Override
     public String toString() {
@@ -204,12 +216,14 @@ public record CaseComparison(CaseFile file, DataType type, List<Output> outputs)
       norm += Double.isFinite(e) ? e * e : 0;
     }
     double most = 0x1p-4 * Math.sqrt(norm) + 1e-2 * Math.sqrt((double) got.elements());
+    double share = rule == Rule.NORM ? badness(Math.sqrt(errors), most) : Math.max(worstBadness, 0);
     return new Output(
         name,
         rule,
         got.elements(),
-        rule == Rule.NORM ? Math.sqrt(errors) <= most : wrong == 0,
-        wrong,
+        share <= 1,
+        share <= 1 ? 0 : wrong,
+        share,
         maxError,
         errors == 0 ? 0 : Math.sqrt(errors / norm),
         worst,
