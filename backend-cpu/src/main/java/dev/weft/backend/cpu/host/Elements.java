@@ -187,16 +187,53 @@ public final class Elements {
    * @param outer an index for every dimension but the last
    */
   public void copyRow(float[] into, int at, long... outer) {
-    int n = Math.toIntExact(shape[shape.length - 1]);
-    if (n == 0) {
-      return;
-    }
-    long stride = strides[shape.length - 1];
-    long bytes = byteOffset(outer);
+    int last = shape.length - 1;
+    copyFrom(byteOffset(outer), strides[last], Math.toIntExact(shape[last]), into, at);
+  }
+
+  /**
+   * Writes a row: all elements along the last dimension, each rounded once.
+   *
+   * @param from holds the row
+   * @param at where in it the row starts
+   * @param outer an index for every dimension but the last
+   */
+  public void setRow(float[] from, int at, long... outer) {
+    int last = shape.length - 1;
+    copyTo(byteOffset(outer), strides[last], Math.toIntExact(shape[last]), from, at);
+  }
+
+  /**
+   * Reads some elements along one dimension, widened.
+   *
+   * @param dim the dimension
+   * @param count how many elements
+   * @param into takes them
+   * @param at where in it they start
+   * @param first the first element's index in every dimension
+   */
+  public void copyAlong(int dim, int count, float[] into, int at, long... first) {
+    copyFrom(byteOffset(first), strides[dim], count, into, at);
+  }
+
+  /**
+   * Writes some elements along one dimension, each rounded once.
+   *
+   * @param dim the dimension
+   * @param count how many elements
+   * @param from holds them
+   * @param at where in it they start
+   * @param first the first element's index in every dimension
+   */
+  public void setAlong(int dim, int count, float[] from, int at, long... first) {
+    copyTo(byteOffset(first), strides[dim], count, from, at);
+  }
+
+  private void copyFrom(long bytes, long stride, int n, float[] into, int at) {
     switch (dataType) {
       case F32 -> {
         if (stride == 1) {
-          MemorySegment.copy(segment, JAVA_FLOAT_UNALIGNED, bytes, into, at, n);
+          MemorySegment.copy(segment, JAVA_FLOAT_UNALIGNED, n == 0 ? 0 : bytes, into, at, n);
         } else {
           for (int i = 0; i < n; i++) {
             into[at + i] = segment.get(JAVA_FLOAT_UNALIGNED, bytes + 4 * stride * i);
@@ -228,24 +265,11 @@ public final class Elements {
     }
   }
 
-  /**
-   * Writes a row: all elements along the last dimension, each rounded once.
-   *
-   * @param from holds the row
-   * @param at where in it the row starts
-   * @param outer an index for every dimension but the last
-   */
-  public void setRow(float[] from, int at, long... outer) {
-    int n = Math.toIntExact(shape[shape.length - 1]);
-    if (n == 0) {
-      return;
-    }
-    long stride = strides[shape.length - 1];
-    long bytes = byteOffset(outer);
+  private void copyTo(long bytes, long stride, int n, float[] from, int at) {
     switch (dataType) {
       case F32 -> {
         if (stride == 1) {
-          MemorySegment.copy(from, at, segment, JAVA_FLOAT_UNALIGNED, bytes, n);
+          MemorySegment.copy(from, at, segment, JAVA_FLOAT_UNALIGNED, n == 0 ? 0 : bytes, n);
         } else {
           for (int i = 0; i < n; i++) {
             segment.set(JAVA_FLOAT_UNALIGNED, bytes + 4 * stride * i, from[at + i]);
