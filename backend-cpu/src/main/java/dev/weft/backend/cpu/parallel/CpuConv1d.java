@@ -83,7 +83,7 @@ final class CpuConv1d implements Conv1dKernel {
     int ranges = ranges(range);
     int sequences = call.count();
     // A task takes several sequences where there are very many.
-    int perTask = (int) (((long) sequences * ranges >>> 20) + 1);
+    int perTask = (int) ((((long) sequences * ranges) >>> 20) + 1);
     int groups = (sequences + perTask - 1) / perTask;
     pool.run(
         groups * ranges,
@@ -98,8 +98,8 @@ final class CpuConv1d implements Conv1dKernel {
   }
 
   private int rangeOfChannels() {
-    int each = (spec.channels() + 4 * pool.threads() - 1) / (4 * pool.threads());
-    return Math.clamp((each + 15) / 16 * 16, LEAST_CHANNELS, MOST_CHANNELS);
+    int each = spec.channels() / (4 * pool.threads()) + 1;
+    return Math.clamp((each + 15L) / 16 * 16, LEAST_CHANNELS, MOST_CHANNELS);
   }
 
   private int ranges(int range) {

@@ -9,8 +9,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * One forward or update call. A task walks one sequence for a range of channels, with the last W
- * rows in a window, and then writes the slot's columns of these channels; it reads each token before
- * it writes that token's output, since out may be x.
+ * rows in a window, and then writes the slot's columns of these channels; it reads each token
+ * before it writes that token's output, since out may be x.
  */
 final class CpuConv1dForward {
   private final CausalConv1dSpec spec;
@@ -136,14 +136,13 @@ final class CpuConv1dForward {
     int width = spec.width();
     long columns = states.size(2);
     if (cacheSeqlens != null) {
-      return new Slot(states, width - 1, index, fresh, cacheSeqlens.getInt(b) - (width - 1L), true, false);
+      return new Slot(
+          states, width - 1, index, fresh, cacheSeqlens.getInt(b) - (width - 1L), true, false);
     }
     if (numAccepted != null) {
       int accepted = numAccepted.getInt(b);
       boolean fits =
-          accepted >= 1
-              && (long) accepted + width - 2 <= columns
-              && width - 2 + length <= columns;
+          accepted >= 1 && (long) accepted + width - 2 <= columns && width - 2 + length <= columns;
       return fits ? new Slot(states, width - 1, index, fresh, accepted - 1L, false, true) : null;
     }
     return new Slot(states, width - 1, index, fresh, columns - (width - 1), false, false);

@@ -53,8 +53,7 @@ final class Conv1dGradients {
     fresh = new boolean[count];
     for (int b = 0; b < count; b++) {
       starts[b] = Math.clamp(cu.getInt(b), 0, x.size(0));
-      lengths[b] =
-          Math.toIntExact(Math.clamp(cu.getInt(b + 1L), starts[b], x.size(0)) - starts[b]);
+      lengths[b] = Math.toIntExact(Math.clamp(cu.getInt(b + 1L), starts[b], x.size(0)) - starts[b]);
       skipped[b] =
           indices != null && (indices.getInt(b) == spec.padSlotId() || indices.getInt(b) < 0);
       fresh[b] = initial == null || initial.getInt(b) == 0;

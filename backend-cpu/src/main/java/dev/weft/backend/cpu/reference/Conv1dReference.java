@@ -114,10 +114,10 @@ final class Conv1dReference implements Conv1dKernel {
       for (int c = 0; c < spec.channels(); c++) {
         // Everything is read before anything is written: out may be x, and states are in place.
         double[] extended = sequences.extended(b, c);
-        double[] after =
-            slots == null || sequences.skipped(b)
-                ? null
-                : sequences.slotAfter(b, c, extended);
+        double[] after = new double[0];
+        if (slots != null && !sequences.skipped(b)) {
+          after = sequences.slotAfter(b, c, extended);
+        }
         for (int t = 0; t < sequences.length(b); t++) {
           double value = 0;
           if (!sequences.skipped(b)) {
@@ -130,8 +130,10 @@ final class Conv1dReference implements Conv1dKernel {
           sequences.setOut(out, b, t, c, value);
         }
         // A slot that keeps its content is not written at all.
-        for (int s = 0; after != null && sequences.length(b) > 0 && s < after.length; s++) {
-          slots.set(sequences.slot(b), c, s, after[s]);
+        if (slots != null && sequences.length(b) > 0) {
+          for (int s = 0; s < after.length; s++) {
+            slots.set(sequences.slot(b), c, s, after[s]);
+          }
         }
       }
     }

@@ -15,12 +15,12 @@ import org.jspecify.annotations.Nullable;
  *
  * <ul>
  *   <li>none: the history is zero and nothing is left;
- *   <li>shifting: the last W-1 columns are the history, oldest first; L new tokens shift the slot by
- *       L;
+ *   <li>shifting: the last W-1 columns are the history, oldest first; L new tokens shift the slot
+ *       by L;
  *   <li>ring: position p lies in column p mod S, also for the (never written) positions before 0;
  *   <li>speculative (update with numAccepted = a): columns a-1 .. a+W-3 are the history; afterwards
- *       the first W-2+L columns are that history without its oldest column, then the new tokens, and
- *       the columns beyond are as they were. A slot that is too short for either is skipped.
+ *       the first W-2+L columns are that history without its oldest column, then the new tokens,
+ *       and the columns beyond are as they were. A slot that is too short for either is skipped.
  * </ul>
  *
  * <p>A sequence is skipped if its cache index is the spec's pad id or no slot. One without an
@@ -77,10 +77,7 @@ final class Conv1dSequences {
       slots[b] = indices.getInt(b);
       fresh[b] = initial != null && initial.getInt(b) == 0;
       skipped[b] =
-          slots[b] == spec.padSlotId()
-              || slots[b] < 0
-              || slots[b] >= slotCount()
-              || !acceptable(b);
+          slots[b] == spec.padSlotId() || slots[b] < 0 || slots[b] >= slotCount() || !acceptable(b);
     }
   }
 
@@ -141,8 +138,7 @@ final class Conv1dSequences {
       result[j] = history(b, channel, j);
     }
     for (int i = 0; i < length; i++) {
-      result[width - 1 + i] =
-          x.rank() == 3 ? x.get(b, i, channel) : x.get(starts[b] + i, channel);
+      result[width - 1 + i] = x.rank() == 3 ? x.get(b, i, channel) : x.get(starts[b] + i, channel);
     }
     return result;
   }
