@@ -131,6 +131,10 @@ public final class Safetensors {
     if (name == null) {
       throw new IOException(file + ": expected the name of a file to write");
     }
+    if (Files.exists(file) && !Files.isRegularFile(file)) {
+      // A rename would replace a device or a pipe by a file.
+      throw new IOException(file + ": could not be written: it is there, and is no regular file");
+    }
     Path temporary =
         file.resolveSibling(
             "." + name + "." + Long.toHexString(ThreadLocalRandom.current().nextLong()) + ".tmp");
