@@ -3,8 +3,13 @@ package dev.weft;
 import dev.weft.spi.KernelProvider;
 import dev.weft.spi.Probe;
 import dev.weft.spi.SpiVersion;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.URL;
+import java.nio.charset.StandardCharsets;
 import java.security.CodeSource;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
@@ -20,11 +25,20 @@ final class Discovery {
   private static final Pattern ID = Pattern.compile("[a-z0-9-]{1,32}");
 
   /** A service file can hold many broken lines; a loader that fails without end must stop. */
-  private static final int MOST_BROKEN = 1000;
+  private static final int MOST_BROKEN = 100;
+
+  private static final String SERVICE_FILE = "META-INF/services/" + KernelProvider.class.getName();
 
   private Discovery() {}
 
-  static DiscoveryReport discover(ServiceLoader<KernelProvider> loader) {
+  /**
+   * Examines all that a loader finds.
+   *
+   * @param listed the class names of the service files, which tell what class it was that a loader
+   *     failed to load
+   */
+  static DiscoveryReport discover(ServiceLoader<KernelProvider> loader, List<String> listed) {
+    List<String> unseen = new ArrayList<>(listed);
     Found found = new Found();
     Iterator<ServiceLoader.Provider<KernelProvider>> candidates = loader.stream().iterator();
     while (found.broken.size() < MOST_BROKEN) {
@@ -38,16 +52,21 @@ final class Discovery {
         ServiceLoader.Provider<KernelProvider> candidate = candidates.next();
         Class<? extends KernelProvider> type = candidate.type();
         className = type.getName();
+        unseen.remove(className);
         location = location(type);
         found.add(examine(candidate.get(), location), "remove one of the two jars");
       } catch (ServiceConfigurationError | RuntimeException | LinkageError e) {
-        Throwable cause = e.getCause() == null ? e : e.getCause();
+        if (className.equals("?")) {
+          className = failedClass(e, unseen);
+          unseen.remove(className);
+        }
         found.broken.add(
             refused(
                 "?",
                 className,
                 location,
-                "it could not be loaded: " + (className.equals("?") ? e : cause),
+                "it could not be loaded: "
+                    + (e.getCause() == null ? e : e.getMessage() + ": " + e.getCause()),
                 "check the jar and its dependencies, or remove it",
                 e));
       }
@@ -109,6 +128,42 @@ final class Discovery {
     }
   }
 
+  /**
+   * The class that could not be loaded: the one that the error tells, else the first of the service
+   * files that has not turned up yet, as they are gone through in their order.
+   */
+  private static String failedClass(Throwable error, List<String> unseen) {
+    String message = String.valueOf(error.getMessage());
+    for (String name : unseen) {
+      if (message.contains(name)) {
+        return name;
+      }
+    }
+    return error instanceof LinkageError && !unseen.isEmpty() ? unseen.getFirst() : "?";
+  }
+
+  /**
+   * The class names in the service files that a class loader sees; those unreadable are left out.
+   */
+  static List<String> listed(@Nullable ClassLoader loader) {
+    List<String> names = new ArrayList<>();
+    try {
+      ClassLoader seeing = loader == null ? ClassLoader.getSystemClassLoader() : loader;
+      for (URL file : Collections.list(seeing.getResources(SERVICE_FILE))) {
+        try (InputStream in = file.openStream()) {
+          new String(in.readAllBytes(), StandardCharsets.UTF_8)
+              .lines()
+              .map(line -> line.replaceFirst("#.*", "").strip())
+              .filter(line -> !line.isEmpty() && !names.contains(line))
+              .forEach(names::add);
+        }
+      }
+    } catch (IOException e) {
+      // Only used to name what is broken: the ServiceLoader reports the file itself.
+    }
+    return names;
+  }
+
   /** Asks a provider all there is to know before it is opened. */
   static DiscoveryReport.Entry examine(KernelProvider provider, String location) {
     String className = provider.getClass().getName();
@@ -136,7 +191,7 @@ final class Discovery {
             className,
             location,
             "it was written for SPI "
-                + version
+                + (version == null ? "null (spiVersion() returned it)" : version)
                 + ", and this weft-api has SPI "
                 + SpiVersion.current(),
             "use versions of the two that belong together",

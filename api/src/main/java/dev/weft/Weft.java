@@ -8,6 +8,7 @@ import dev.weft.spi.SpiVersion;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.ServiceLoader;
 import org.jspecify.annotations.Nullable;
 
@@ -41,7 +42,8 @@ public final class Weft {
    * @return what was found
    */
   public static DiscoveryReport discover(@Nullable ClassLoader loader) {
-    return Discovery.discover(ServiceLoader.load(KernelProvider.class, loader));
+    return Discovery.discover(
+        ServiceLoader.load(KernelProvider.class, loader), Discovery.listed(loader));
   }
 
   /**
@@ -51,7 +53,7 @@ public final class Weft {
    * @return what was found
    */
   public static DiscoveryReport discover(ModuleLayer layer) {
-    return Discovery.discover(ServiceLoader.load(layer, KernelProvider.class));
+    return Discovery.discover(ServiceLoader.load(layer, KernelProvider.class), List.of());
   }
 
   /**
@@ -81,7 +83,7 @@ public final class Weft {
    * @param choice {@code ID} or {@code ID:INDEX}
    * @return an open device, to be closed
    * @throws IllegalArgumentException listing the known ids, if there is no such one
-   * @throws BackendUnavailableException if that backend fails
+   * @throws BackendUnavailableException if that backend, or that device of it, is not available
    */
   public static Device open(String choice) {
     return open(discover(), choice, DeviceOptions.defaults());
@@ -144,6 +146,7 @@ public final class Weft {
       DiscoveryReport.Entry entry =
           report
               .provider(id)
+              .or(() -> report.entries().stream().filter(e -> e.id().equals(id)).findFirst())
               .orElseThrow(() ->
                   new IllegalArgumentException(
                       "backend '"
@@ -172,7 +175,8 @@ public final class Weft {
       }
       try {
         return openEntry(entry, "", options, passedOver);
-      } catch (WeftException e) {
+      } catch (WeftException | IllegalArgumentException e) {
+        // IllegalArgumentException: it does not know a property that is meant for another.
         passedOver.add(entry.id() + ": " + e.getMessage());
         first = first == null ? e : first;
       }
@@ -180,7 +184,7 @@ public final class Weft {
     throw new BackendUnavailableException(
         "no backend could be opened: "
             + (passedOver.isEmpty()
-                ? "none is on the class path; add a weft-backend-* jar"
+                ? "none that may be chosen automatically is on the class path; add a weft-backend-* jar"
                 : String.join("; ", passedOver))
             + brokenOnes(report),
         first);
@@ -211,7 +215,20 @@ public final class Weft {
       throw new ProviderException(
           entry.id(), "open of device " + descriptor, new NullPointerException("it returned null"));
     }
-    return new Device(backend, entry.id(), version, options, passedOver);
+    DeviceDescriptor opened;
+    try {
+      opened = Objects.requireNonNull(backend.descriptor(), "descriptor() returned null");
+    } catch (RuntimeException | LinkageError e) {
+      ProviderException failure = new ProviderException(entry.id(), "BackendDevice.descriptor", e);
+      try {
+        backend.close();
+      } catch (RuntimeException | LinkageError closing) {
+        failure.addSuppressed(closing);
+      }
+      throw failure;
+    }
+    DeviceInfo info = new DeviceInfo(entry.id(), version, opened, passedOver);
+    return new Device(backend, info, options);
   }
 
   private static DeviceDescriptor select(DiscoveryReport.Entry entry, String selector) {
