@@ -18,7 +18,7 @@ public final class HostTensor {
     this.dataType = dataType;
     this.shape = shape.clone();
     this.elements = Shapes.elements(shape);
-    long bytes = Math.multiplyExact(elements, (long) dataType.bytes());
+    long bytes = Shapes.bytes(dataType, shape);
     if (segment.byteSize() != bytes) {
       throw new IllegalArgumentException(
           "host tensor "
@@ -53,7 +53,7 @@ public final class HostTensor {
    * @return a tensor of zeros
    */
   public static HostTensor allocate(DataType dataType, long... shape) {
-    long bytes = Math.multiplyExact(Shapes.elements(shape), (long) dataType.bytes());
+    long bytes = Shapes.bytes(dataType, shape);
     MemorySegment segment =
         bytes <= 1L << 30
             ? MemorySegment.ofArray(new long[Math.toIntExact((bytes + 7) >>> 3)]).asSlice(0, bytes)
@@ -70,7 +70,7 @@ public final class HostTensor {
    * @return a tensor of zeros
    */
   public static HostTensor allocate(Arena arena, DataType dataType, long... shape) {
-    long bytes = Math.multiplyExact(Shapes.elements(shape), (long) dataType.bytes());
+    long bytes = Shapes.bytes(dataType, shape);
     return new HostTensor(dataType, shape, arena.allocate(bytes, 64));
   }
 

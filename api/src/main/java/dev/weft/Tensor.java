@@ -226,46 +226,16 @@ public final class Tensor implements AutoCloseable {
       throw new IllegalArgumentException(
           "reshape: expected as many elements as " + this + ", but was " + text(newShape));
     }
-    if (isContiguous()) {
-      return view(newShape.clone(), Shapes.rowMajorStrides(newShape), 0);
-    }
-    long[] newStrides = new long[newShape.length];
-    int oldDim = 0;
-    int newDim = 0;
-    // Match runs of old and new dimensions with equal products; a run may only be split or merged
-    // where the old dimensions of the run are themselves dense.
-    while (oldDim < shape.length && newDim < newShape.length) {
-      int oldStart = oldDim;
-      int newStart = newDim;
-      long oldProduct = shape[oldDim++];
-      long newProduct = newShape[newDim++];
-      while (oldProduct != newProduct) {
-        if (oldProduct < newProduct) {
-          oldProduct *= shape[oldDim++];
-        } else {
-          newProduct *= newShape[newDim++];
-        }
-      }
-      for (int i = oldStart; i < oldDim - 1; i++) {
-        if (shape[i] != 1 && strides[i] != shape[i + 1] * strides[i + 1]) {
-          throw new IllegalArgumentException(
-              "reshape: "
-                  + this
-                  + " with strides "
-                  + Arrays.toString(strides)
-                  + " cannot be seen as "
-                  + text(newShape)
-                  + " without a copy; copy it to a contiguous tensor first");
-        }
-      }
-      long stride = strides[oldDim - 1];
-      for (int i = newDim - 1; i >= newStart; i--) {
-        newStrides[i] = stride;
-        stride *= newShape[i];
-      }
-    }
-    while (newDim < newShape.length) {
-      newStrides[newDim++] = 1; // only extents of 1 are left
+    long[] newStrides = Shapes.reshape(shape, strides, newShape);
+    if (newStrides == null) {
+      throw new IllegalArgumentException(
+          "reshape: "
+              + this
+              + " with strides "
+              + Arrays.toString(strides)
+              + " cannot be seen as "
+              + text(newShape)
+              + " without a copy; copy it to a contiguous tensor first");
     }
     return view(newShape.clone(), newStrides, 0);
   }
