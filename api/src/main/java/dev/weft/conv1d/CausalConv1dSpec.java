@@ -47,6 +47,7 @@ public final class CausalConv1dSpec extends OperationSpec<CausalConv1d> {
     repeatableBackward = b.repeatableBackward;
     workspaceLimit = b.workspaceLimit;
     modes = EnumSet.copyOf(b.modes);
+    require(workspaceLimit >= 1, "workspaceLimit", "at least 1 byte", workspaceLimit);
     for (DataType type : new DataType[] {dataType, weightType, stateType, gradientType}) {
       require(type.isFloating(), "types", "f32, f16 or bf16", type.text());
     }
@@ -198,8 +199,8 @@ public final class CausalConv1dSpec extends OperationSpec<CausalConv1d> {
   public Builder toBuilder() {
     Builder b = new Builder();
     b.dataType = dataType;
-    b.weightType = weightType;
-    b.stateType = stateType;
+    b.weightType = weightType == dataType ? null : weightType;
+    b.stateType = stateType == dataType ? null : stateType;
     b.gradientType = gradientType;
     b.channels = channels;
     b.width = width;

@@ -1,5 +1,7 @@
 package dev.weft.conv1d;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -36,10 +38,10 @@ public final class Conv1dBackward {
       @Nullable Tensor dbias,
       @Nullable Tensor dinitialStates,
       boolean accumulate) {
-    this.weights = weights;
-    this.x = x;
-    this.cuSeqlens = cuSeqlens;
-    this.dout = dout;
+    this.weights = requireNonNull(weights, "weights");
+    this.x = requireNonNull(x, "x");
+    this.cuSeqlens = requireNonNull(cuSeqlens, "cuSeqlens");
+    this.dout = requireNonNull(dout, "dout");
     this.cacheIndices = cacheIndices;
     this.initialStates = initialStates;
     this.hasInitialState = hasInitialState;

@@ -1,5 +1,7 @@
 package dev.weft.conv1d;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -32,10 +34,10 @@ public final class Conv1dForward {
       @Nullable Tensor hasInitialState,
       @Nullable Tensor cacheSeqlens,
       @Nullable Tensor initialStatesOut) {
-    this.weights = weights;
-    this.x = x;
-    this.cuSeqlens = cuSeqlens;
-    this.out = out;
+    this.weights = requireNonNull(weights, "weights");
+    this.x = requireNonNull(x, "x");
+    this.cuSeqlens = requireNonNull(cuSeqlens, "cuSeqlens");
+    this.out = requireNonNull(out, "out");
     this.states = states;
     this.cacheIndices = cacheIndices;
     this.hasInitialState = hasInitialState;

@@ -1,5 +1,7 @@
 package dev.weft.conv1d;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -31,11 +33,11 @@ public final class Conv1dUpdate {
       @Nullable Tensor cuSeqlens,
       @Nullable Tensor cacheSeqlens,
       @Nullable Tensor numAccepted) {
-    this.weights = weights;
-    this.x = x;
-    this.states = states;
-    this.cacheIndices = cacheIndices;
-    this.out = out;
+    this.weights = requireNonNull(weights, "weights");
+    this.x = requireNonNull(x, "x");
+    this.states = requireNonNull(states, "states");
+    this.cacheIndices = requireNonNull(cacheIndices, "cacheIndices");
+    this.out = requireNonNull(out, "out");
     this.cuSeqlens = cuSeqlens;
     this.cacheSeqlens = cacheSeqlens;
     this.numAccepted = numAccepted;

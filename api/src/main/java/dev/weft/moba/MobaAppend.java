@@ -1,5 +1,7 @@
 package dev.weft.moba;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 
 /**
@@ -25,14 +27,14 @@ public final class MobaAppend {
       Tensor keyCache,
       Tensor valueCache,
       Tensor blockMeans) {
-    this.k = k;
-    this.v = v;
-    this.cuSeqlens = cuSeqlens;
-    this.cacheLens = cacheLens;
-    this.pageTable = pageTable;
-    this.keyCache = keyCache;
-    this.valueCache = valueCache;
-    this.blockMeans = blockMeans;
+    this.k = requireNonNull(k, "k");
+    this.v = requireNonNull(v, "v");
+    this.cuSeqlens = requireNonNull(cuSeqlens, "cuSeqlens");
+    this.cacheLens = requireNonNull(cacheLens, "cacheLens");
+    this.pageTable = requireNonNull(pageTable, "pageTable");
+    this.keyCache = requireNonNull(keyCache, "keyCache");
+    this.valueCache = requireNonNull(valueCache, "valueCache");
+    this.blockMeans = requireNonNull(blockMeans, "blockMeans");
   }
 
   /**

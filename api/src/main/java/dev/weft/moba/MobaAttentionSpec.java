@@ -43,12 +43,16 @@ public final class MobaAttentionSpec extends OperationSpec<MobaAttention> {
     valueDim = b.valueDim == 0 ? headDim : positive("valueDim", b.valueDim);
     blockSize = positive("blockSize", b.blockSize);
     topK = positive("topK", b.topK);
-    scale = Float.isNaN(b.scale) ? (float) (1 / Math.sqrt(headDim)) : b.scale;
+    scale = Float.isNaN(b.scale) ? defaultScale(headDim) : b.scale;
     pageSize = b.pageSize;
     math = b.math;
     repeatableBackward = b.repeatableBackward;
     workspaceLimit = b.workspaceLimit;
     modes = EnumSet.copyOf(b.modes);
+    if (workspaceLimit < 1) {
+      throw new IllegalArgumentException(
+          "moba.attention: workspaceLimit: expected at least 1 byte, but was " + workspaceLimit);
+    }
     if (!dataType.isFloating()) {
       throw new IllegalArgumentException(
           "moba.attention: dataType: expected f32, f16 or bf16, but was " + dataType.text());
@@ -73,10 +77,10 @@ public final class MobaAttentionSpec extends OperationSpec<MobaAttention> {
       throw new IllegalArgumentException(
           "moba.attention: pageSize: only the PAGED mode has pages; add modes(Mode.PAGED)");
     }
-    if (!Float.isFinite(scale)) {
-      throw new IllegalArgumentException(
-          "moba.attention: scale: expected a finite number, but was " + scale);
-    }
+  }
+
+  private static float defaultScale(int headDim) {
+    return (float) (1 / Math.sqrt(headDim));
   }
 
   private static int positive(String name, int value) {
@@ -231,12 +235,12 @@ public final class MobaAttentionSpec extends OperationSpec<MobaAttention> {
     Builder b = new Builder();
     b.dataType = dataType;
     b.heads = heads;
-    b.kvHeads = kvHeads;
+    b.kvHeads = kvHeads == heads ? 0 : kvHeads;
     b.headDim = headDim;
-    b.valueDim = valueDim;
+    b.valueDim = valueDim == headDim ? 0 : valueDim;
     b.blockSize = blockSize;
     b.topK = topK;
-    b.scale = scale;
+    b.scale = scale == defaultScale(headDim) ? Float.NaN : scale;
     b.pageSize = pageSize;
     b.math = math;
     b.repeatableBackward = repeatableBackward;
@@ -259,7 +263,7 @@ public final class MobaAttentionSpec extends OperationSpec<MobaAttention> {
         .option("valueDim", valueDim, headDim)
         .option("blockSize", blockSize)
         .option("topK", topK)
-        .option("scale", scale, (float) (1 / Math.sqrt(headDim)))
+        .option("scale", scale, defaultScale(headDim))
         .option("pageSize", pageSize, 0)
         .option("math", math.name().toLowerCase(Locale.ROOT), "precise")
         .option("repeatableBackward", repeatableBackward, true)

@@ -1,5 +1,7 @@
 package dev.weft.moba;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -32,13 +34,13 @@ public final class MobaBackward {
       @Nullable Tensor dq,
       @Nullable Tensor dk,
       @Nullable Tensor dv) {
-    this.q = q;
-    this.k = k;
-    this.v = v;
-    this.cuSeqlens = cuSeqlens;
-    this.out = out;
-    this.lse = lse;
-    this.dout = dout;
+    this.q = requireNonNull(q, "q");
+    this.k = requireNonNull(k, "k");
+    this.v = requireNonNull(v, "v");
+    this.cuSeqlens = requireNonNull(cuSeqlens, "cuSeqlens");
+    this.out = requireNonNull(out, "out");
+    this.lse = requireNonNull(lse, "lse");
+    this.dout = requireNonNull(dout, "dout");
     this.selection = selection;
     this.dq = dq;
     this.dk = dk;

@@ -1,5 +1,7 @@
 package dev.weft.moba;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -26,11 +28,11 @@ public final class MobaForward {
       Tensor out,
       @Nullable Tensor lse,
       @Nullable Tensor selection) {
-    this.q = q;
-    this.k = k;
-    this.v = v;
-    this.cuSeqlens = cuSeqlens;
-    this.out = out;
+    this.q = requireNonNull(q, "q");
+    this.k = requireNonNull(k, "k");
+    this.v = requireNonNull(v, "v");
+    this.cuSeqlens = requireNonNull(cuSeqlens, "cuSeqlens");
+    this.out = requireNonNull(out, "out");
     this.lse = lse;
     this.selection = selection;
   }

@@ -1,5 +1,7 @@
 package dev.weft.moba;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -31,14 +33,14 @@ public final class MobaPaged {
       Tensor out,
       @Nullable Tensor lse,
       @Nullable Tensor selection) {
-    this.q = q;
-    this.cuSeqlens = cuSeqlens;
-    this.cacheLens = cacheLens;
-    this.pageTable = pageTable;
-    this.keyCache = keyCache;
-    this.valueCache = valueCache;
-    this.blockMeans = blockMeans;
-    this.out = out;
+    this.q = requireNonNull(q, "q");
+    this.cuSeqlens = requireNonNull(cuSeqlens, "cuSeqlens");
+    this.cacheLens = requireNonNull(cacheLens, "cacheLens");
+    this.pageTable = requireNonNull(pageTable, "pageTable");
+    this.keyCache = requireNonNull(keyCache, "keyCache");
+    this.valueCache = requireNonNull(valueCache, "valueCache");
+    this.blockMeans = requireNonNull(blockMeans, "blockMeans");
+    this.out = requireNonNull(out, "out");
     this.lse = lse;
     this.selection = selection;
   }

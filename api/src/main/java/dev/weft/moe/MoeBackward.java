@@ -1,5 +1,7 @@
 package dev.weft.moe;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -52,10 +54,10 @@ public final class MoeBackward {
       @Nullable Tensor dsharedDown,
       @Nullable Tensor dsharedGateWeight,
       boolean accumulate) {
-    this.weights = weights;
-    this.x = x;
-    this.dy = dy;
-    this.saved = saved;
+    this.weights = requireNonNull(weights, "weights");
+    this.x = requireNonNull(x, "x");
+    this.dy = requireNonNull(dy, "dy");
+    this.saved = requireNonNull(saved, "saved");
     this.tokenCount = tokenCount;
     this.auxiliaryDlogits = auxiliaryDlogits;
     this.dx = dx;

@@ -12,6 +12,9 @@ import org.jspecify.annotations.Nullable;
 
 /** What mixture of experts to compile. Immutable; made by {@link #builder()}. */
 public final class MoeDispatchSpec extends OperationSpec<MoeDispatch> {
+  /** Gate and up together must fit an int. */
+  private static final int MOST_WIDE = 1 << 30;
+
   private final DataType dataType;
   private final DataType weightType;
   private final DataType routerType;
@@ -70,6 +73,15 @@ public final class MoeDispatchSpec extends OperationSpec<MoeDispatch> {
     repeatableBackward = b.repeatableBackward;
     workspaceLimit = b.workspaceLimit;
     modes = EnumSet.copyOf(b.modes);
+    require(workspaceLimit >= 1, "workspaceLimit", "at least 1 byte", workspaceLimit);
+    require(intermediate <= MOST_WIDE, "intermediate", "at most " + MOST_WIDE, intermediate);
+    require(
+        sharedIntermediate <= MOST_WIDE,
+        "sharedIntermediate",
+        "at most " + MOST_WIDE,
+        sharedIntermediate);
+    require(Float.isFinite(swigluAlpha), "swigluAlpha", "a finite number", swigluAlpha);
+    require(swigluLimit > 0, "swigluLimit", "a number above 0", swigluLimit);
     for (DataType type : new DataType[] {dataType, weightType, routerType, gradientType}) {
       require(type.isFloating(), "types", "f32, f16 or bf16", type.text());
     }
@@ -85,7 +97,7 @@ public final class MoeDispatchSpec extends OperationSpec<MoeDispatch> {
         "a divisor of experts=" + experts,
         router.groups());
     require(
-        localExperts >= 1 && firstExpert + localExperts <= experts,
+        localExperts >= 1 && (long) firstExpert + localExperts <= experts,
         "firstExpert, localExperts",
         "a range within 0.." + experts,
         firstExpert + ", " + localExperts);
@@ -364,8 +376,8 @@ public final class MoeDispatchSpec extends OperationSpec<MoeDispatch> {
   public Builder toBuilder() {
     Builder b = new Builder();
     b.dataType = dataType;
-    b.weightType = weightType;
-    b.routerType = routerType;
+    b.weightType = weightType == dataType ? null : weightType;
+    b.routerType = routerType == dataType ? null : routerType;
     b.gradientType = gradientType;
     b.hidden = hidden;
     b.intermediate = intermediate;
@@ -380,7 +392,7 @@ public final class MoeDispatchSpec extends OperationSpec<MoeDispatch> {
     b.sharedIntermediate = sharedIntermediate;
     b.sharedGate = sharedGate;
     b.firstExpert = firstExpert;
-    b.localExperts = localExperts;
+    b.localExperts = localExperts == experts - firstExpert ? 0 : localExperts;
     b.weightFormat = weightFormat;
     b.packedCopy = packedCopy;
     b.math = math;

@@ -1,5 +1,7 @@
 package dev.weft.moe;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -36,9 +38,9 @@ public final class MoeForward {
       @Nullable Tensor logits,
       @Nullable Tensor counts,
       @Nullable MoeSaved saved) {
-    this.weights = weights;
-    this.x = x;
-    this.y = y;
+    this.weights = requireNonNull(weights, "weights");
+    this.x = requireNonNull(x, "x");
+    this.y = requireNonNull(y, "y");
     this.givenLogits = givenLogits;
     this.givenIds = givenIds;
     this.givenWeights = givenWeights;

@@ -1,5 +1,7 @@
 package dev.weft.moe;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -24,9 +26,9 @@ public final class MoeSaved {
       Tensor permutation,
       @Nullable Tensor logits,
       @Nullable Tensor z) {
-    this.ids = ids;
-    this.routingWeights = routingWeights;
-    this.permutation = permutation;
+    this.ids = requireNonNull(ids, "ids");
+    this.routingWeights = requireNonNull(routingWeights, "routingWeights");
+    this.permutation = requireNonNull(permutation, "permutation");
     this.logits = logits;
     this.z = z;
   }

@@ -1,5 +1,7 @@
 package dev.weft.moe;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -35,7 +37,7 @@ public final class MoeWeights {
       @Nullable Tensor sharedGateUp,
       @Nullable Tensor sharedDown,
       @Nullable Tensor sharedGateWeight) {
-    this.down = down;
+    this.down = requireNonNull(down, "down");
     this.gateUp = gateUp;
     this.gate = gate;
     this.up = up;

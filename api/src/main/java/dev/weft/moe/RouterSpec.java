@@ -64,8 +64,10 @@ public final class RouterSpec {
     SOFTMAX
   }
 
-  private RouterSpec(Builder b) {
-    source = b.source;
+  private RouterSpec(Builder given) {
+    source = given.source;
+    // What is given is used as it is: no other option says anything, so none may tell specs apart.
+    Builder b = source == Source.GIVEN && !given.routerBias ? new Builder() : given;
     score = b.score;
     routerBias = b.routerBias;
     correctionBias = b.correctionBias;
