@@ -11,45 +11,71 @@ import java.util.function.Supplier;
  */
 public abstract class Binding implements AutoCloseable {
   private final Kernel<?> kernel;
-  private final List<Tensor> tensors;
+  private final List<Launch.Argument> weights;
   private final BackendBinding backend;
+  private final long extraBytes;
   private final Lifetime lifetime;
 
   /**
    * Binds.
    *
    * @param kernel the kernel that will read the weights
-   * @param check names and checks the tensors, as for a launch
-   * @param tensors the weights
+   * @param check names and checks the weights, as for a launch
    * @param bind calls the backend
+   * @throws IllegalStateException in the body of a capture of the default stream, which orders the
+   *     binding
    */
-  protected Binding(
-      Kernel<?> kernel, Launch check, List<Tensor> tensors, Supplier<BackendBinding> bind) {
+  protected Binding(Kernel<?> kernel, Launch check, Supplier<BackendBinding> bind) {
     this.kernel = kernel;
-    this.tensors = List.copyOf(tensors);
+    this.weights = check.arguments();
     Device device = kernel.device();
-    kernel.lifetime().checkOpen();
     Stream stream = device.defaultStream();
+    if (stream.isCapturedByThisThread()) {
+      throw new IllegalStateException(
+          check.name() + ": not possible while " + stream + " is being captured; bind before");
+    }
     check.check(device, stream);
-    this.backend = device.guard("bind", bind);
-    long extra = backend.extraBytes();
+    Lifetime kernelLifetime = kernel.lifetime();
+    kernelLifetime.pin(); // the backend's binding may need the backend's kernel
     try {
-      device.reserveLive("packed weights of " + kernel, extra);
+      this.backend = device.guard(check.name(), bind);
+      this.extraBytes = extraBytes(device, check.name());
     } catch (Throwable t) {
-      backend.close();
+      kernelLifetime.unpin();
       throw t;
     }
     this.lifetime =
         device.lifetime(
             "weights bound to " + kernel,
             () -> {
-              backend.close();
-              device.releaseLive(extra);
+              try {
+                backend.close();
+              } finally {
+                device.releaseLive(extraBytes);
+                kernelLifetime.unpin();
+              }
             });
-    check.keep(lifetime);
-    stream.launch(check, context -> backend.refresh(context.stream()));
-    if (extra > 0) {
-      stream.synchronize(); // so that launches on any stream see the copy
+    try {
+      check.keep(lifetime);
+      stream.launch(check, context -> backend.refresh(context.stream()));
+      if (extraBytes > 0) {
+        stream.synchronize(); // so that launches on any stream see the copy
+      }
+    } catch (Throwable t) {
+      lifetime.close();
+      throw t;
+    }
+  }
+
+  /** Counts the packed copy as live, or gives the binding up. */
+  private long extraBytes(Device device, String call) {
+    try {
+      long bytes = device.guard("BackendBinding.extraBytes", backend::extraBytes);
+      device.reserveLive("packed weights of " + kernel, bytes);
+      return bytes;
+    } catch (Throwable t) {
+      device.release(call, backend::close);
+      throw t;
     }
   }
 
@@ -68,7 +94,7 @@ public abstract class Binding implements AutoCloseable {
    * @return device bytes beyond the tensors; 0 where they are read in place
    */
   public final long extraBytes() {
-    return backend.extraBytes();
+    return extraBytes;
   }
 
   /**
@@ -101,7 +127,7 @@ public abstract class Binding implements AutoCloseable {
     return lifetime;
   }
 
-  final List<Tensor> tensors() {
-    return tensors;
+  final List<Launch.Argument> weights() {
+    return weights;
   }
 }

@@ -5,14 +5,13 @@ import dev.weft.spi.BackendHostMemory;
 import dev.weft.spi.BackendKernel;
 import dev.weft.spi.BackendMemory;
 import dev.weft.spi.BackendStream;
-import dev.weft.spi.SpiVersion;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Supplier;
@@ -29,26 +28,24 @@ public final class Device implements AutoCloseable {
   private final DeviceOptions options;
   private final AtomicReference<@Nullable DeviceLostException> lost = new AtomicReference<>();
   private final AtomicInteger streams = new AtomicInteger();
-  // Guarded by itself: what is open, oldest first, and the way to close it. Keys are compared by
-  // identity, as Lifetime and Stream do not define equals.
-  private final Map<Object, AutoCloseable> open = new LinkedHashMap<>();
+  // Guarded by itself: the lifetimes and streams that are open, oldest first. They are compared by
+  // identity, as neither defines equals.
+  private final Set<Object> open = new LinkedHashSet<>();
   private final Object memoryLock = new Object();
   private final Object defaultStreamLock = new Object();
   final Reaper reaper = new Reaper();
   private volatile @Nullable Stream defaultStream;
   private long live;
   private long peak;
-  private volatile boolean closed;
+  // Written under the lock of open.
+  private volatile boolean closing;
+  private volatile boolean released;
+  private @Nullable Throwable releaseFailure;
 
-  Device(
-      BackendDevice backend,
-      String providerId,
-      SpiVersion spiVersion,
-      DeviceOptions options,
-      List<String> passedOver) {
+  Device(BackendDevice backend, DeviceInfo info, DeviceOptions options) {
     this.backend = backend;
+    this.info = info;
     this.options = options;
-    this.info = new DeviceInfo(providerId, spiVersion, backend.descriptor(), passedOver);
   }
 
   /**
@@ -127,7 +124,12 @@ public final class Device implements AutoCloseable {
 
   private Stream adopt(BackendStream stream, String name) {
     Stream adopted = new Stream(this, stream, name);
-    remember(adopted, adopted);
+    try {
+      remember(adopted);
+    } catch (IllegalStateException e) {
+      release(name, stream::close);
+      throw e;
+    }
     return adopted;
   }
 
@@ -142,7 +144,7 @@ public final class Device implements AutoCloseable {
   public Tensor allocate(DataType dataType, long... shape) {
     checkUsable();
     long[] extents = shape.clone();
-    long bytes = Math.max(Math.multiplyExact(Shapes.elements(extents), (long) dataType.bytes()), 1);
+    long bytes = Math.max(Shapes.bytes(dataType, extents), 1);
     String what = "tensor " + dataType.text() + Arrays.toString(extents);
     BackendMemory memory = allocateMemory(what, bytes);
     return tensor(what, dataType, extents, memory, () -> releaseMemory(memory, bytes));
@@ -207,7 +209,7 @@ public final class Device implements AutoCloseable {
   public Tensor wrap(BackendMemory memory, DataType dataType, long... shape) {
     checkUsable();
     long[] extents = shape.clone();
-    long bytes = Math.multiplyExact(Shapes.elements(extents), (long) dataType.bytes());
+    long bytes = Shapes.bytes(dataType, extents);
     if (bytes > memory.bytes()) {
       throw new IllegalArgumentException(
           "wrap: "
@@ -237,6 +239,10 @@ public final class Device implements AutoCloseable {
    */
   public HostBuffer allocateHost(long bytes) {
     checkUsable();
+    if (bytes < 0) {
+      throw new IllegalArgumentException(
+          "allocateHost: expected at least 0 bytes, but was " + bytes);
+    }
     return new HostBuffer(this, hostMemory(bytes), bytes);
   }
 
@@ -277,11 +283,12 @@ public final class Device implements AutoCloseable {
     PrepareEvent event = new PrepareEvent();
     event.begin();
     BackendKernel kernel = guard("BackendDevice.prepare", () -> backend.prepare(spec));
+    Lifetime lifetime = lifetime("kernel " + spec, kernel::close);
     K wrapped;
     try {
-      wrapped = spec.wrap(new Prepared(this, spec, kernel));
+      wrapped = spec.wrap(new Prepared(this, spec, kernel, lifetime));
     } catch (Throwable t) {
-      kernel.close();
+      lifetime.close();
       throw t;
     }
     if (event.shouldCommit()) {
@@ -334,7 +341,7 @@ public final class Device implements AutoCloseable {
   public List<String> openObjects() {
     synchronized (open) {
       List<String> names = new ArrayList<>();
-      for (Object object : open.keySet()) {
+      for (Object object : open) {
         if (object != defaultStream) {
           names.add(object instanceof Lifetime lifetime ? lifetime.what() : object.toString());
         }
@@ -345,65 +352,59 @@ public final class Device implements AutoCloseable {
 
   /**
    * Drains all streams, closes what is still open, youngest first, and releases the device. Twice
-   * is harmless.
+   * is harmless. Calls of other threads fail from then on; none may be under way but waits.
    *
    * @throws DeviceException if work still in flight failed; the device is released all the same
+   * @throws ProviderException if the provider failed to release something, now or earlier
+   * @throws IllegalStateException in the body of a capture
    */
   @Override
   public void close() {
-    List<Object> keys;
+    List<Object> objects;
     synchronized (open) {
-      if (closed) {
+      if (closing) {
         return;
       }
-      keys = new ArrayList<>(open.keySet());
-    }
-    RuntimeException fault = null;
-    for (Object key : keys) {
-      if (key instanceof Stream stream && !isLost()) {
-        try {
-          stream.synchronize();
-        } catch (DeviceLostException e) {
-          break; // nothing more to wait for
-        } catch (IllegalStateException e) {
-          // closed by another thread meanwhile
-        } catch (RuntimeException e) {
-          fault = e;
+      for (Object object : open) {
+        if (object instanceof Stream stream && stream.isCapturedByThisThread()) {
+          throw new IllegalStateException("close: " + stream + " is being captured");
         }
       }
+      closing = true;
+      objects = new ArrayList<>(open);
     }
-    for (Object key : keys.reversed()) {
-      fault = closeQuietly(key, fault);
+    RuntimeException fault = null;
+    // All at once, and before anything is closed: what closes first may be in use on any of them.
+    for (Object object : objects) {
+      if (object instanceof Stream stream) {
+        fault = first(fault, stream.drain());
+      }
     }
-    closed = true;
-    try {
-      reaper.releaseAll();
-      backend.close();
-    } catch (RuntimeException e) {
-      fault = fault == null ? new ProviderException(info.providerId(), "close", e) : fault;
+    for (Object object : objects.reversed()) {
+      if (object instanceof Stream stream) {
+        fault = first(fault, stream.closeNow());
+      } else if (object instanceof Lifetime lifetime) {
+        lifetime.close();
+      }
+    }
+    reaper.releaseAll();
+    release("the device", backend::close);
+    released = true;
+    Throwable failure = releaseFailure();
+    if (failure != null) {
+      fault = first(fault, new ProviderException(info.providerId(), "close", failure));
     }
     if (fault != null) {
       throw fault;
     }
   }
 
-  private @Nullable RuntimeException closeQuietly(Object key, @Nullable RuntimeException fault) {
-    AutoCloseable closeable;
-    synchronized (open) {
-      closeable = open.remove(key);
+  private static @Nullable RuntimeException first(
+      @Nullable RuntimeException fault, @Nullable RuntimeException next) {
+    if (fault != null && next != null) {
+      fault.addSuppressed(next);
     }
-    try {
-      if (key instanceof Stream stream) {
-        stream.closeNow(false);
-      } else if (closeable != null) {
-        closeable.close();
-      }
-    } catch (DeviceLostException e) {
-      return fault; // told to whoever used the device
-    } catch (Exception e) {
-      return fault == null ? new ProviderException(info.providerId(), "close", e) : fault;
-    }
-    return fault;
+    return fault == null ? next : fault;
   }
 
   @Override
@@ -418,8 +419,8 @@ public final class Device implements AutoCloseable {
   }
 
   void checkUsable() {
-    if (closed) {
-      throw new IllegalStateException("device " + info.selector() + " is closed");
+    if (closing) {
+      throw closedException();
     }
     DeviceLostException first = lost.get();
     if (first != null) {
@@ -446,6 +447,44 @@ public final class Device implements AutoCloseable {
           info.providerId(), call, new NullPointerException(call + " returned null"));
     }
     return result;
+  }
+
+  /**
+   * Releases something of the provider's. What that throws concerns nobody who is there to catch
+   * it: {@link #close()} tells it.
+   */
+  void release(String what, Runnable body) {
+    if (released) {
+      return; // the provider's device is gone, and everything with it
+    }
+    try {
+      body.run();
+    } catch (DeviceLostException e) {
+      lost.compareAndSet(null, e);
+    } catch (VirtualMachineError e) {
+      throw e;
+    } catch (Throwable t) {
+      if (!isLost()) {
+        Throwable failure = new WeftException("releasing " + what + " failed: " + t, t);
+        synchronized (memoryLock) {
+          if (releaseFailure == null) {
+            releaseFailure = failure;
+          } else {
+            releaseFailure.addSuppressed(failure);
+          }
+        }
+      }
+    }
+  }
+
+  private @Nullable Throwable releaseFailure() {
+    synchronized (memoryLock) {
+      return releaseFailure;
+    }
+  }
+
+  private IllegalStateException closedException() {
+    return new IllegalStateException("device " + info.selector() + " is closed");
   }
 
   void guard(String call, Runnable body) {
@@ -486,7 +525,7 @@ public final class Device implements AutoCloseable {
       return guard("BackendDevice.allocate", () -> backend.allocate(bytes));
     } catch (DeviceOutOfMemoryException first) {
       // What is closed but in flight, and what the backend pools, may be enough.
-      drain();
+      drainForMemory();
       guard("BackendDevice.trim", backend::trim);
       try {
         return guard("BackendDevice.allocate", () -> backend.allocate(bytes));
@@ -500,7 +539,7 @@ public final class Device implements AutoCloseable {
   void reserveLive(String what, long bytes) {
     long limit = options.memoryLimit();
     if (limit > 0 && !fits(bytes, limit)) {
-      drain();
+      drainForMemory();
     }
     synchronized (memoryLock) {
       if (limit > 0 && bytes > limit - live) {
@@ -518,20 +557,17 @@ public final class Device implements AutoCloseable {
   }
 
   /** Waits for what closed objects wait for. Only when memory has run out. */
-  private void drain() {
-    if (reaper.isEmpty()) {
-      return;
-    }
-    List<Stream> all = new ArrayList<>();
+  private void drainForMemory() {
+    List<Stream> streams = new ArrayList<>();
     synchronized (open) {
-      for (Object object : open.keySet()) {
-        if (object instanceof Stream stream && !stream.isCapturing()) {
-          all.add(stream);
+      for (Object object : open) {
+        if (object instanceof Stream stream) {
+          streams.add(stream);
         }
       }
     }
-    all.forEach(Stream::synchronize);
-    reaper.poll();
+    streams.forEach(Stream::drainForMemory);
+    reaper.pollFully();
   }
 
   void releaseMemory(BackendMemory memory, long bytes) {
@@ -552,10 +588,18 @@ public final class Device implements AutoCloseable {
     return guard("BackendDevice.allocateHost", () -> backend.allocateHost(Math.max(bytes, 1)));
   }
 
-  /** A lifetime that counts as open until it is closed. */
+  /**
+   * A lifetime that counts as open until it is closed. On a device that is closing, releases at
+   * once and throws.
+   */
   Lifetime lifetime(String what, Runnable release) {
     Lifetime lifetime = new Lifetime(this, what, release);
-    remember(lifetime, lifetime::close);
+    try {
+      remember(lifetime);
+    } catch (IllegalStateException e) {
+      lifetime.releaseNow();
+      throw e;
+    }
     return lifetime;
   }
 
@@ -564,15 +608,18 @@ public final class Device implements AutoCloseable {
     return new Lifetime(this, what, release);
   }
 
-  private void remember(Object key, AutoCloseable closeable) {
+  private void remember(Object object) {
     synchronized (open) {
-      open.put(key, closeable);
+      if (closing) {
+        throw closedException();
+      }
+      open.add(object);
     }
   }
 
-  void forget(Object key) {
+  void forget(Object object) {
     synchronized (open) {
-      open.remove(key);
+      open.remove(object);
     }
   }
 }

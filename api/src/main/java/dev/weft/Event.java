@@ -22,25 +22,29 @@ public final class Event implements AutoCloseable {
    * @return true once it is done, or has failed
    */
   public boolean isComplete() {
-    lifetime.checkOpen();
     device().checkUsable();
-    return device().guard("BackendEvent.isComplete", backend::isComplete);
+    lifetime.pin(); // another thread may close the event meanwhile
+    try {
+      return device().guard("BackendEvent.isComplete", backend::isComplete);
+    } finally {
+      lifetime.unpin();
+    }
   }
 
   /**
-   * Waits until all work before the event is done.
+   * Waits until all work before the event is done. Like a wait for the stream: fills the heap
+   * segments of downloads enqueued before the event.
    *
    * @throws DeviceException if any of it failed
    */
   public void synchronize() {
-    lifetime.checkOpen();
     device().checkUsable();
+    lifetime.pin();
     try {
-      device().guard("BackendEvent.synchronize", backend::synchronize);
-    } catch (DeviceException e) {
-      throw stream.named(e);
+      stream.await(backend, sequence);
+    } finally {
+      lifetime.unpin();
     }
-    stream.completedThrough(sequence);
   }
 
   /**
@@ -50,8 +54,7 @@ public final class Event implements AutoCloseable {
    * @return nanoseconds from start to this
    */
   public double nanosSince(Event start) {
-    lifetime.checkOpen();
-    start.lifetime.checkOpen();
+    device().checkUsable();
     if (start.device() != device()) {
       throw new IllegalArgumentException(
           "nanosSince: the events are of "
@@ -59,7 +62,17 @@ public final class Event implements AutoCloseable {
               + " and "
               + device().info().selector());
     }
-    return device().guard("BackendEvent.nanosSince", () -> backend.nanosSince(start.backend));
+    lifetime.pin();
+    try {
+      start.lifetime.pin();
+      try {
+        return device().guard("BackendEvent.nanosSince", () -> backend.nanosSince(start.backend));
+      } finally {
+        start.lifetime.unpin();
+      }
+    } finally {
+      lifetime.unpin();
+    }
   }
 
   /** Gives the event up. Never waits; closing twice is harmless. */

@@ -14,19 +14,36 @@ public final class Graph implements AutoCloseable {
   private final Device device;
   private final BackendGraph backend;
   private final @Nullable Workspace workspace;
+  private final String launches;
   private final Lifetime lifetime;
 
-  Graph(Device device, BackendGraph backend, Set<Lifetime> pins, @Nullable Workspace workspace) {
+  /** Takes over the backend's graph and the pins, in any outcome. */
+  Graph(
+      Device device,
+      BackendGraph backend,
+      Set<Lifetime> pins,
+      @Nullable Workspace workspace,
+      String launches) {
     this.device = device;
     this.backend = backend;
     this.workspace = workspace;
+    this.launches = launches;
     List<Lifetime> kept = List.copyOf(pins);
+    if (workspace != null) {
+      workspace.retain();
+    }
     this.lifetime =
         device.lifetime(
-            "graph",
+            "graph of " + launches,
             () -> {
-              backend.close();
-              kept.forEach(Lifetime::unpin);
+              try {
+                backend.close();
+              } finally {
+                kept.forEach(Lifetime::unpin);
+                if (workspace != null) {
+                  workspace.release();
+                }
+              }
             });
   }
 
@@ -37,6 +54,7 @@ public final class Graph implements AutoCloseable {
    * @param stream a stream of the device that the graph was captured on
    */
   public void launch(Stream stream) {
+    lifetime.checkOpen();
     if (stream.device() != device) {
       throw new IllegalArgumentException(
           "graph: captured on "
@@ -51,6 +69,11 @@ public final class Graph implements AutoCloseable {
   @Override
   public void close() {
     lifetime.close();
+  }
+
+  @Override
+  public String toString() {
+    return "graph of " + launches;
   }
 
   BackendGraph backend() {

@@ -42,7 +42,7 @@ public abstract class Kernel<B extends BackendKernel> implements AutoCloseable {
           null);
     }
     this.backend = type.cast(prepared.kernel);
-    this.lifetime = device.lifetime("kernel " + spec, backend::close);
+    this.lifetime = prepared.lifetime;
   }
 
   /**
@@ -91,15 +91,6 @@ public abstract class Kernel<B extends BackendKernel> implements AutoCloseable {
    */
   protected final void launch(Stream stream, Launch launch, BiConsumer<B, LaunchContext> body) {
     lifetime.checkOpen();
-    if (stream.device() != device) {
-      throw new IllegalArgumentException(
-          launch.name()
-              + ": the kernel is on "
-              + device.info().selector()
-              + ", the stream on "
-              + stream.device().info().selector()
-              + "; prepare the spec on the stream's device");
-    }
     launch.check(device, stream);
     launch.keep(lifetime);
     LaunchEvent event = new LaunchEvent();
@@ -122,7 +113,18 @@ public abstract class Kernel<B extends BackendKernel> implements AutoCloseable {
    * @return the bytes
    */
   protected final long bytes(String call, java.util.function.ToLongFunction<B> body) {
-    return device.guard(call, () -> body.applyAsLong(backend));
+    device.checkUsable();
+    lifetime.pin(); // another thread may close the kernel meanwhile
+    try {
+      long bytes = device.guard(call, () -> body.applyAsLong(backend));
+      if (bytes < 0) {
+        throw new ProviderException(
+            device.info().providerId(), call + ": it returned " + bytes + " for " + spec, null);
+      }
+      return bytes;
+    } finally {
+      lifetime.unpin();
+    }
   }
 
   final Lifetime lifetime() {

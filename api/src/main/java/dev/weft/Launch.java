@@ -1,6 +1,7 @@
 package dev.weft;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
@@ -28,7 +29,7 @@ public final class Launch {
   private final Set<String> aliases = new LinkedHashSet<>();
   private long workspaceBytes;
 
-  private record Argument(String name, Tensor tensor, boolean written) {}
+  record Argument(String name, Tensor tensor, boolean written) {}
 
   /** Which strides an argument may have. */
   public enum Layout {
@@ -198,13 +199,14 @@ public final class Launch {
 
   /** Checks what does not depend on one argument alone, and notes all that must stay alive. */
   void check(Device device, Stream stream) {
+    checkDevice(device, "the stream", stream.device());
     for (Binding binding : bindings) {
       binding.lifetime().checkOpen();
       checkDevice(device, "the bound weights", binding.kernel().device());
       lifetimes.add(binding.lifetime());
-      for (Tensor tensor : binding.tensors()) {
-        tensor.checkOpen("among the bound weights");
-        lifetimes.add(tensor.lifetime());
+      for (Argument weight : binding.weights()) {
+        weight.tensor.checkOpen(weight.name);
+        lifetimes.add(weight.tensor.lifetime());
       }
     }
     for (int i = 0; i < arguments.size(); i++) {
@@ -217,13 +219,13 @@ public final class Launch {
       }
       if (a.written) {
         for (Binding binding : bindings) {
-          for (Tensor tensor : binding.tensors()) {
-            checkOverlap(a, new Argument("a bound weight", tensor, false));
+          for (Argument weight : binding.weights()) {
+            checkOverlap(a, weight);
           }
         }
       }
     }
-    if (device.options().validate() && !validations.isEmpty() && !stream.isCapturing()) {
+    if (device.options().validate() && !validations.isEmpty() && !stream.isCapturedNow()) {
       Function<Tensor, HostTensor> download =
           tensor -> {
             HostTensor host = HostTensor.allocate(tensor.dataType(), tensor.shape());
@@ -233,6 +235,20 @@ public final class Launch {
           };
       validations.forEach(v -> v.accept(download));
     }
+  }
+
+  /** Checks that nothing else uses the scratch that the caller lent. */
+  void checkLent(Tensor scratch) {
+    Argument written = new Argument("the scratch lent to the stream", scratch, true);
+    arguments.forEach(argument -> checkOverlap(written, argument));
+    for (Binding binding : bindings) {
+      binding.weights().forEach(weight -> checkOverlap(written, weight));
+    }
+  }
+
+  /** The tensors given, for a binding that goes on reading them. */
+  List<Argument> arguments() {
+    return List.copyOf(arguments);
   }
 
   private void checkOverlap(Argument a, Argument b) {
@@ -290,7 +306,7 @@ public final class Launch {
               + "): expected stride 1 in the last dimension"
               + (layout == Layout.LAST_TWO ? " or the one before" : "")
               + ", but strides were "
-              + java.util.Arrays.toString(tensor.strides()));
+              + Arrays.toString(tensor.strides()));
     }
   }
 

@@ -94,9 +94,6 @@ final class Lifetime {
   /** Releases if every use is done; true once released. Called by the reaper. */
   boolean tryRelease() {
     synchronized (this) {
-      if (pins > 0) {
-        return true; // pinned again by a graph: unpin() hands it back to the reaper
-      }
       Iterator<Map.Entry<Stream, Long>> it = uses.entrySet().iterator();
       while (it.hasNext()) {
         Map.Entry<Stream, Long> use = it.next();
@@ -112,13 +109,16 @@ final class Lifetime {
     return true;
   }
 
-  /** Releases at once: every stream has been drained. */
+  /**
+   * Releases at once: nothing uses it. What the backend throws must not hit whoever happens to
+   * cause the release: the device tells it when it is closed.
+   */
   void releaseNow() {
     if (released.compareAndSet(false, true)) {
       synchronized (this) {
         closed = true;
       }
-      release.run();
+      device.release(what, release);
     }
   }
 }

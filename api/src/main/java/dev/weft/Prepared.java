@@ -7,10 +7,12 @@ public final class Prepared {
   final Device device;
   final OperationSpec<?> spec;
   final BackendKernel kernel;
+  final Lifetime lifetime;
 
-  Prepared(Device device, OperationSpec<?> spec, BackendKernel kernel) {
+  Prepared(Device device, OperationSpec<?> spec, BackendKernel kernel, Lifetime lifetime) {
     this.device = device;
     this.spec = spec;
     this.kernel = kernel;
+    this.lifetime = lifetime;
   }
 }

@@ -2,10 +2,14 @@ package dev.weft;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.locks.ReentrantLock;
 
 /** Holds closed things until the launches that name them are done. Thread-safe. */
 final class Reaper {
+  // Guarded by itself.
   private final List<Lifetime> waiting = new ArrayList<>();
+  // Held while candidates are out of the list, so that a thread short of memory waits for them.
+  private final ReentrantLock polling = new ReentrantLock();
 
   void add(Lifetime lifetime) {
     if (!lifetime.tryRelease()) {
@@ -17,32 +21,53 @@ final class Reaper {
 
   /** Releases what has become free; returns at once. */
   void poll() {
-    List<Lifetime> candidates;
-    synchronized (waiting) {
-      if (waiting.isEmpty()) {
-        return;
+    if (!isEmpty() && polling.tryLock()) {
+      try {
+        releaseFree();
+      } finally {
+        polling.unlock();
       }
-      candidates = new ArrayList<>(waiting);
-      waiting.clear();
     }
-    // Outside the lock: releasing calls the backend.
+  }
+
+  /** Releases what has become free, after a poll of another thread if there is one. */
+  void pollFully() {
+    polling.lock();
+    try {
+      releaseFree();
+    } finally {
+      polling.unlock();
+    }
+  }
+
+  /** Releases everything: the device has been drained. */
+  void releaseAll() {
+    polling.lock();
+    try {
+      take().forEach(Lifetime::releaseNow);
+    } finally {
+      polling.unlock();
+    }
+  }
+
+  private void releaseFree() {
+    // Outside the list's lock: releasing calls the backend.
+    List<Lifetime> candidates = take();
     candidates.removeIf(Lifetime::tryRelease);
     synchronized (waiting) {
       waiting.addAll(candidates);
     }
   }
 
-  /** Releases everything: the device has been drained. */
-  void releaseAll() {
-    List<Lifetime> all;
+  private List<Lifetime> take() {
     synchronized (waiting) {
-      all = new ArrayList<>(waiting);
+      List<Lifetime> taken = new ArrayList<>(waiting);
       waiting.clear();
+      return taken;
     }
-    all.forEach(Lifetime::releaseNow);
   }
 
-  boolean isEmpty() {
+  private boolean isEmpty() {
     synchronized (waiting) {
       return waiting.isEmpty();
     }

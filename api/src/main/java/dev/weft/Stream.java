@@ -3,17 +3,17 @@ package dev.weft;
 import dev.weft.spi.BackendEvent;
 import dev.weft.spi.BackendGraph;
 import dev.weft.spi.BackendHostMemory;
-import dev.weft.spi.BackendMemory;
 import dev.weft.spi.BackendStream;
 import dev.weft.spi.LaunchContext;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Deque;
-import java.util.Iterator;
+import java.util.Arrays;
+import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -21,38 +21,45 @@ import org.jspecify.annotations.Nullable;
 /**
  * An in-order queue of work on a device. Launches and transfers enqueue and return; events order
  * streams; {@link #synchronize()} waits. May be used from several threads: each launch enqueues
- * whole, in the order in which the threads got there.
+ * whole, in the order in which the threads got there. A thread that waits does not hold up those
+ * that launch.
  */
 public final class Stream implements AutoCloseable {
-  /** How many launches an error names; the rest is counted. */
-  private static final int NAMED_LAUNCHES = 16;
-
-  /** Scratch offsets and sizes are multiples of this, which suits every device's vector loads. */
-  private static final long WORKSPACE_ALIGNMENT = 256;
+  /** How long a thread that is short of memory waits for another that is enqueuing. */
+  private static final long DRAIN_PATIENCE_MILLIS = 1000;
 
   private final Device device;
   private final BackendStream backend;
   private final String name;
+  // Guards all that follows, and the backend's stream. A thread may wait for a second stream's lock
+  // only while it holds none.
   private final ReentrantLock lock = new ReentrantLock();
-  private final Deque<String> launchesSinceWait = new ArrayDeque<>();
-  private final List<HostCopy> hostCopies = new ArrayList<>();
-  private long unnamedLaunches;
+  private final Condition waitersGone = lock.newCondition();
+  private final LaunchLog log = new LaunchLog();
+  private final HostCopies hostCopies = new HostCopies();
+  private final Scratch scratch = new Scratch(this);
+  private final Set<Lifetime> keptForCaller = new LinkedHashSet<>();
   private volatile long launched;
   private volatile long completed;
+  private int waiters;
+  private @Nullable DeviceException untold;
   private @Nullable BackendEvent fence;
   private long fenceSequence;
-  private @Nullable Workspace workspace;
-  private boolean workspaceLent;
   private @Nullable Capture capture;
   private volatile boolean closed;
 
-  /** A copy from staging memory to a heap segment, due once a download is done. */
-  private record HostCopy(long sequence, Runnable copy) {}
-
-  /** What a capture keeps alive. */
+  /** What a capture keeps alive, and calls itself. */
   private static final class Capture {
     final Set<Lifetime> pins = new LinkedHashSet<>();
+    final LaunchLog log = new LaunchLog();
     @Nullable Workspace workspace;
+
+    void keep(Lifetime lifetime) {
+      if (!pins.contains(lifetime)) {
+        lifetime.pin();
+        pins.add(lifetime);
+      }
+    }
   }
 
   Stream(Device device, BackendStream backend, String name) {
@@ -81,10 +88,12 @@ public final class Stream implements AutoCloseable {
 
   /**
    * Enqueues a copy from the host. A native segment must live and stay unchanged until the copy is
-   * done; a heap one is staged first, and may be reused at once.
+   * done; one on the heap, or confined to a thread, is staged first and may be reused at once.
    *
    * @param source host elements
    * @param target a tensor of the same type and shape, with any strides
+   * @throws IllegalStateException for a segment that must be staged while the owner of a wrapped
+   *     stream captures it: nobody would know when the staging memory is free
    */
   public void upload(HostTensor source, Tensor target) {
     checkSame("upload", source.dataType(), source.shape(), target);
@@ -93,88 +102,87 @@ public final class Stream implements AutoCloseable {
     }
     locked(() -> {
       MemorySegment segment = source.segment();
-      List<Lifetime> lifetimes = new ArrayList<>(List.of(target.lifetime()));
-      Lifetime staging = null;
-      if (!segment.isNative()) {
-        BackendHostMemory staged = device.hostMemory(segment.byteSize());
-        staging = device.internalLifetime("staging memory", staged::close);
-        segment = staged.segment().asSlice(0, segment.byteSize()).copyFrom(segment);
-        lifetimes.add(staging);
+      if (isReachable(segment)) {
+        enqueueUpload(segment, target, List.of(target.lifetime()));
+        return;
       }
-      MemorySegment from = segment;
+      if (capture == null && isCapturing()) {
+        throw new IllegalStateException(
+            "upload: " + name + " is being captured by its owner; give a shared native segment");
+      }
+      BackendHostMemory staged = device.hostMemory(segment.byteSize());
+      Lifetime staging = device.internalLifetime("staging memory", staged::close);
       try {
-        enqueue(
-            "upload",
-            lifetimes,
-            () ->
-                StridedRuns.forEach(
-                    target,
-                    (offset, hostOffset, bytes) ->
-                        backend.upload(from.asSlice(hostOffset, bytes), target.memory(), offset)));
+        MemorySegment from = staged.segment().asSlice(0, segment.byteSize()).copyFrom(segment);
+        enqueueUpload(from, target, List.of(target.lifetime(), staging));
       } finally {
-        if (staging != null) {
-          staging.close();
-        }
+        staging.close();
       }
     });
   }
 
+  private void enqueueUpload(MemorySegment from, Tensor target, List<Lifetime> lifetimes) {
+    enqueue(
+        "upload",
+        lifetimes,
+        () ->
+            StridedRuns.forEach(
+                target,
+                (offset, hostOffset, bytes) ->
+                    backend.upload(from.asSlice(hostOffset, bytes), target.memory(), offset)));
+  }
+
   /**
-   * Enqueues a copy to the host. A native segment must live until the copy is done. A heap segment
-   * is filled by the next wait on this stream (or for an event recorded on it after this call).
+   * Enqueues a copy to the host. A native segment must live until the copy is done. One on the
+   * heap, or confined to a thread, is filled by the next wait on this stream (or for an event
+   * recorded on it after this call); should that wait throw, its content is undefined.
    *
    * @param source a tensor, with any strides
    * @param target host elements of the same type and shape
-   * @throws IllegalStateException for a heap segment while capturing a graph
+   * @throws IllegalStateException for a heap or confined segment while capturing a graph
    */
   public void download(Tensor source, HostTensor target) {
     checkSame("download", target.dataType(), target.shape(), source);
+    MemorySegment segment = target.segment();
+    if (segment.isReadOnly()) {
+      throw new IllegalArgumentException(
+          "download: target: expected a writable segment, but " + target + " is read-only");
+    }
     if (target.elements() == 0) {
       return;
     }
     locked(() -> {
-      MemorySegment segment = target.segment();
-      List<Lifetime> lifetimes = new ArrayList<>(List.of(source.lifetime()));
-      Lifetime staging = null;
-      MemorySegment to = segment;
-      if (!segment.isNative()) {
-        if (isCapturing()) {
-          throw new IllegalStateException(
-              "download: a graph can only fill native memory; give a native segment");
-        }
-        BackendHostMemory staged = device.hostMemory(segment.byteSize());
-        staging = device.internalLifetime("staging memory", staged::close);
-        to = staged.segment().asSlice(0, segment.byteSize());
-        lifetimes.add(staging);
+      if (isReachable(segment)) {
+        enqueue("download", List.of(source.lifetime()), () -> enqueueDownload(source, segment));
+        return;
       }
-      MemorySegment into = to;
-      Lifetime staged = staging;
+      if (isCapturing()) {
+        throw new IllegalStateException(
+            "download: a graph can only fill shared native memory; give such a segment");
+      }
+      BackendHostMemory staged = device.hostMemory(segment.byteSize());
+      Lifetime staging = device.internalLifetime("staging memory", staged::close);
       try {
+        MemorySegment into = staged.segment().asSlice(0, segment.byteSize());
         enqueue(
             "download",
-            lifetimes,
-            () ->
-                StridedRuns.forEach(
-                    source,
-                    (offset, hostOffset, bytes) ->
-                        backend.download(
-                            source.memory(), offset, into.asSlice(hostOffset, bytes))));
+            List.of(source.lifetime(), staging),
+            () -> {
+              enqueueDownload(source, into);
+              hostCopies.add(launched, into, segment, staging);
+            });
       } catch (Throwable t) {
-        if (staged != null) {
-          staged.close();
-        }
+        staging.close();
         throw t;
       }
-      if (staged != null) {
-        hostCopies.add(
-            new HostCopy(
-                launched,
-                () -> {
-                  segment.copyFrom(into);
-                  staged.close();
-                }));
-      }
     });
+  }
+
+  private void enqueueDownload(Tensor source, MemorySegment into) {
+    StridedRuns.forEach(
+        source,
+        (offset, hostOffset, bytes) ->
+            backend.download(source.memory(), offset, into.asSlice(hostOffset, bytes)));
   }
 
   /**
@@ -184,14 +192,13 @@ public final class Stream implements AutoCloseable {
    *
    * @param source what to copy, of any device
    * @param target where to, of this stream's device
+   * @throws IllegalStateException for a copy between devices while capturing a graph
    */
   public void copy(Tensor source, Tensor target) {
     checkSame("copy", source.dataType(), source.shape(), target);
     source.checkOpen("source");
-    if (source.elements() == 0) {
-      return;
-    }
     if (source.device() != device) {
+      locked(() -> refuseWhileCapturing("copy between devices"));
       upload(source.download(), target);
       synchronize();
       return;
@@ -199,6 +206,9 @@ public final class Stream implements AutoCloseable {
     if (source.mayOverlap(target)) {
       throw new IllegalArgumentException(
           "copy: source " + source + " and target " + target + " overlap; copy through a third");
+    }
+    if (source.elements() == 0) {
+      return;
     }
     locked(() ->
         enqueue(
@@ -252,9 +262,7 @@ public final class Stream implements AutoCloseable {
     lock();
     try {
       checkUsable();
-      if (isCapturing()) {
-        throw new IllegalStateException("record: an event cannot be recorded during a capture");
-      }
+      refuseWhileCapturing("record");
       BackendEvent event = device.guard("BackendStream.record", backend::record);
       return new Event(this, launched, event);
     } finally {
@@ -285,30 +293,30 @@ public final class Stream implements AutoCloseable {
    * @throws DeviceException if any of it failed, naming the launches since the last good wait
    */
   public void synchronize() {
-    List<Runnable> copies;
+    BackendEvent end;
+    long sequence;
     lock();
     try {
-      if (capture != null) {
-        throw new IllegalStateException("synchronize: the stream is being captured");
-      }
-      device.checkUsable();
-      try {
-        device.guard("BackendStream.synchronize", backend::synchronize);
-      } catch (DeviceException e) {
-        hostCopies.clear();
-        throw named(e);
-      } finally {
-        // Done or failed, nothing is in flight any more.
-        completed = launched;
-        dropFence();
-        launchesSinceWait.clear();
-        unnamedLaunches = 0;
-      }
-      copies = dueCopies();
+      checkUsable();
+      refuseWhileCapturing("synchronize");
+      end = device.guard("BackendStream.record", backend::record);
+      sequence = launched;
+      waiters++;
     } finally {
       unlock();
     }
-    copies.forEach(Runnable::run);
+    try {
+      await(end, sequence);
+    } finally {
+      lock();
+      try {
+        device.release("event", end::close);
+        waiters--;
+        waitersGone.signalAll();
+      } finally {
+        unlock();
+      }
+    }
     device.reaper.poll();
   }
 
@@ -321,50 +329,27 @@ public final class Stream implements AutoCloseable {
     if (bytes < 0) {
       throw new IllegalArgumentException("reserve: expected at least 0 bytes, but was " + bytes);
     }
-    lock();
-    try {
-      checkUsable();
-      ensureWorkspace("reserve", bytes);
-    } finally {
-      unlock();
+    if (bytes > 0) {
+      locked(() -> scratch.ensure("reserve", bytes));
     }
   }
 
   /**
    * Lends scratch memory: launches use this tensor's memory instead of an arena of the stream's
-   * own. A launch that needs more is refused.
+   * own. A launch that needs more is refused, and so is one that names the tensor. Lend a tensor to
+   * one stream at a time.
    *
    * @param scratch contiguous, its offset a multiple of 256 bytes; null takes the loan back
+   * @throws IllegalStateException while capturing a graph
    */
   public void lend(@Nullable Tensor scratch) {
-    lock();
-    try {
-      checkUsable();
-      if (scratch != null) {
-        checkTensor("lend", "scratch", scratch);
-        if (!scratch.isContiguous() || scratch.byteOffset() % WORKSPACE_ALIGNMENT != 0) {
-          throw new IllegalArgumentException(
-              "lend: expected a contiguous tensor at a multiple of 256 bytes, but was "
-                  + scratch
-                  + " at byte "
-                  + scratch.byteOffset());
-        }
-      }
-      dropWorkspace();
-      if (scratch != null) {
-        long bytes = scratch.elements() * scratch.dataType().bytes();
-        workspace =
-            new Workspace(
-                this,
-                scratch.memory(),
-                scratch.byteOffset(),
-                bytes / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT,
-                scratch.lifetime());
-        workspaceLent = true;
-      }
-    } finally {
-      unlock();
+    if (scratch != null) {
+      checkTensor("lend", "scratch", scratch);
     }
+    locked(() -> {
+      refuseWhileCapturing("lend");
+      this.scratch.lend(scratch);
+    });
   }
 
   /**
@@ -386,38 +371,55 @@ public final class Stream implements AutoCloseable {
         throw new UnsupportedOperationException(
             "capture: " + device.info().selector() + " has no graphs; launch eagerly");
       }
-      if (capture != null) {
-        throw new IllegalStateException("capture: the stream is being captured already");
-      }
+      refuseWhileCapturing("capture");
       Capture recording = new Capture();
       device.guard("BackendStream.beginCapture", backend::beginCapture);
       capture = recording;
+      BackendGraph graph;
       try {
         body.accept(this);
+        capture = null;
+        graph = device.guard("BackendStream.endCapture", backend::endCapture);
       } catch (Throwable t) {
-        abandon(recording, t);
-        throw t;
-      }
-      capture = null;
-      try {
-        BackendGraph graph = device.guard("BackendStream.endCapture", backend::endCapture);
-        return new Graph(device, graph, recording.pins, recording.workspace);
-      } catch (Throwable t) {
+        if (capture != null) {
+          abandonCapture(t);
+        }
         recording.pins.forEach(Lifetime::unpin);
         throw t;
       }
+      return new Graph(device, graph, recording.pins, recording.workspace, recording.log.upTo(0));
     } finally {
       unlock();
     }
   }
 
-  /** Waits for all work, then releases the stream. Closing twice is harmless. */
+  /** Ends a capture whose body failed; the caller throws what failed. */
+  private void abandonCapture(Throwable failure) {
+    capture = null;
+    try {
+      BackendGraph unfinished = device.guard("BackendStream.endCapture", backend::endCapture);
+      device.release("unfinished graph", unfinished::close);
+    } catch (RuntimeException e) {
+      failure.addSuppressed(e);
+    }
+  }
+
+  /**
+   * Waits for all work, then releases the stream. Closing twice is harmless, closing the default
+   * stream does nothing: the device closes that.
+   *
+   * @throws DeviceException if work still in flight failed; the stream is released all the same
+   * @throws IllegalStateException in the body of a capture
+   */
   @Override
   public void close() {
     if (this == device.defaultStreamOrNull()) {
-      return; // the device's own: closed with it
+      return;
     }
-    closeNow(true);
+    RuntimeException fault = closeNow();
+    if (fault != null) {
+      throw fault;
+    }
   }
 
   @Override
@@ -425,81 +427,169 @@ public final class Stream implements AutoCloseable {
     return name;
   }
 
-  void closeNow(boolean drain) {
+  // ---- for the api's own use ----
+
+  /** Drains and releases, on a closing device too; returns what went wrong. */
+  @Nullable RuntimeException closeNow() {
     lock();
     try {
       if (closed) {
+        return null;
+      }
+      if (capture != null) {
+        throw new IllegalStateException("close: " + name + " is being captured");
+      }
+      RuntimeException fault = drain();
+      while (waiters > 0 && !device.isLost()) {
+        waitersGone.awaitUninterruptibly();
+      }
+      if (closed) {
+        return null; // by another thread, while this one had given the lock up
+      }
+      closed = true;
+      completed = launched;
+      dropFence();
+      scratch.drop();
+      hostCopies.settle(launched, false);
+      keptForCaller.forEach(Lifetime::unpin);
+      device.forget(this);
+      try {
+        device.guard("BackendStream.close", backend::close);
+      } catch (DeviceLostException e) {
+        // sticky: whoever uses the device next hears of it
+      } catch (RuntimeException e) {
+        fault = fault == null ? e : fault;
+      }
+      return fault;
+    } finally {
+      unlock();
+    }
+  }
+
+  /** Waits for all work, on a closing device too; returns what went wrong but the device's loss. */
+  @Nullable RuntimeException drain() {
+    lock();
+    try {
+      RuntimeException fault = untold;
+      untold = null;
+      if (closed || capture != null || device.isLost()) {
+        return fault;
+      }
+      try {
+        device.guard("BackendStream.synchronize", backend::synchronize);
+        settle(launched, true);
+      } catch (DeviceException e) {
+        fault = fault == null ? named(e, launched) : fault;
+        settle(launched, false);
+      } catch (DeviceLostException e) {
+        // sticky: whoever uses the device next hears of it
+      } catch (RuntimeException e) {
+        fault = fault == null ? e : fault;
+      }
+      return fault;
+    } finally {
+      unlock();
+    }
+  }
+
+  /**
+   * Drains for a thread that is short of memory, which may hold another stream's lock: gives up if
+   * this one's stays taken. A fault is kept for the next wait on this stream.
+   */
+  void drainForMemory() {
+    try {
+      if (!lock.tryLock(DRAIN_PATIENCE_MILLIS, TimeUnit.MILLISECONDS)) {
         return;
       }
-      RuntimeException fault = null;
-      if (drain && !device.isLost()) {
-        try {
-          synchronize();
-        } catch (DeviceLostException e) {
-          // sticky: whoever uses the device next hears of it
-        } catch (RuntimeException e) {
-          fault = e;
-        }
-      }
-      completed = launched;
-      closed = true;
-      dropFence();
-      dropWorkspace();
-      device.forget(this);
-      device.guard("BackendStream.close", backend::close);
-      if (fault != null) {
-        throw fault;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return;
+    }
+    try {
+      if (!isCapturing() && drain() instanceof DeviceException fault) {
+        untold = fault;
       }
     } finally {
       unlock();
     }
   }
 
-  // ---- for the api's own use ----
-
   /** Enqueues one launch of a kernel. */
   void launch(Launch launch, Consumer<LaunchContext> body) {
     locked(() -> {
-      device.reaper.poll();
+      boolean capturing = isCapturing();
+      if (!capturing) {
+        device.reaper.poll(); // freeing memory may be illegal during a capture
+      }
       long bytes = launch.workspaceBytes();
-      if (bytes > 0) {
-        ensureWorkspace(launch.name(), bytes);
+      if (bytes == 0) {
+        LaunchContext context = new LaunchContext(backend, null, 0, 0);
+        enqueue(launch.name(), launch.lifetimes(), () -> body.accept(context));
+        return;
       }
-      Workspace scratch = bytes > 0 ? workspace : null;
+      Workspace workspace = scratch.ensure(launch.name(), bytes);
+      Tensor lent = scratch.lent();
+      if (lent != null) {
+        launch.checkLent(lent);
+      }
       List<Lifetime> lifetimes = new ArrayList<>(launch.lifetimes());
-      if (scratch != null) {
-        lifetimes.add(scratch.lifetime);
-        Capture recording = capture;
-        if (recording != null) {
-          recording.workspace = scratch;
-        }
+      lifetimes.add(workspace.lifetime);
+      if (capture != null) {
+        capture.workspace = workspace;
+      } else if (capturing && keptForCaller.add(workspace.lifetime)) {
+        workspace.lifetime.pin(); // nobody tells when the caller's graph is gone
       }
-      LaunchContext context =
-          scratch == null
-              ? new LaunchContext(backend, null, 0, 0)
-              : new LaunchContext(backend, scratch.memory, scratch.offset, bytes);
-      Runnable enqueue = () -> body.accept(context);
-      enqueue(
-          launch.name(), lifetimes, scratch == null ? enqueue : () -> scratch.order(this, enqueue));
+      LaunchContext context = new LaunchContext(backend, workspace.memory, workspace.offset, bytes);
+      enqueue(launch.name(), lifetimes, () -> workspace.order(this, () -> body.accept(context)));
     });
   }
 
   void launch(Graph graph) {
-    Workspace scratch = graph.workspace();
-    if (scratch != null) {
-      scratch.share(this);
+    if (lock.isHeldByCurrentThread()) {
+      refuseWhileCapturing("graph"); // before waiting for the lock of its scratch's owner
+    }
+    Workspace workspace = graph.workspace();
+    if (workspace != null) {
+      workspace.share(this);
     }
     locked(() -> {
-      if (isCapturing()) {
-        throw new IllegalStateException("graph: a graph cannot be launched during a capture");
-      }
+      refuseWhileCapturing("graph");
       device.reaper.poll();
       Runnable enqueue = () -> backend.launch(graph.backend());
       enqueue(
-          "graph",
+          graph.toString(),
           List.of(graph.lifetime()),
-          scratch == null ? enqueue : () -> scratch.order(this, enqueue));
+          workspace == null ? enqueue : () -> workspace.order(this, enqueue));
     });
+  }
+
+  /** Waits, without the lock, for an event recorded at a sequence number. */
+  void await(BackendEvent event, long sequence) {
+    lock();
+    waiters++;
+    unlock();
+    DeviceException failed = null;
+    try {
+      device.guard("BackendEvent.synchronize", event::synchronize);
+    } catch (DeviceException e) {
+      failed = e;
+    } finally {
+      lock();
+      waiters--;
+      waitersGone.signalAll();
+      unlock();
+    }
+    lock();
+    try {
+      DeviceException fault = failed == null ? untold : named(failed, sequence);
+      untold = null;
+      settle(sequence, failed == null);
+      if (fault != null) {
+        throw fault;
+      }
+    } finally {
+      unlock();
+    }
   }
 
   void lock() {
@@ -510,15 +600,35 @@ public final class Stream implements AutoCloseable {
     lock.unlock();
   }
 
+  /** Tells, after any capture by another thread, whether the stream is being captured. */
+  boolean isCapturedNow() {
+    lock();
+    try {
+      return isCapturing();
+    } finally {
+      unlock();
+    }
+  }
+
+  /** Tells whether this thread is in the body of a capture of this stream. */
+  boolean isCapturedByThisThread() {
+    return lock.isHeldByCurrentThread() && capture != null;
+  }
+
+  /** For those who hold the lock. */
   boolean isCapturing() {
     return capture != null || backend.isCapturedByCaller();
+  }
+
+  boolean isClosed() {
+    return closed;
   }
 
   long sequence() {
     return launched;
   }
 
-  /** Tells, without waiting, whether the work up to a sequence number is done. */
+  /** Tells, without waiting and without throwing, whether the work up to a sequence is done. */
   boolean hasCompleted(long sequence) {
     if (completed >= sequence || closed) {
       return true;
@@ -527,72 +637,45 @@ public final class Stream implements AutoCloseable {
       return false;
     }
     try {
-      if (completed >= sequence) {
-        return true;
+      if (device.isLost() || isCapturing()) {
+        return completed >= sequence; // else released when the device closes
       }
-      if (device.isLost()) {
-        return false; // released when the device closes
+      if (fence == null && completed < sequence) {
+        fence = device.guard("BackendStream.record", backend::record);
+        fenceSequence = launched;
       }
       if (fence != null && fence.isComplete()) {
         completed = Math.max(completed, fenceSequence);
         dropFence();
       }
-      if (completed >= sequence) {
-        return true;
-      }
-      if (fence == null && !isCapturing()) {
-        fence = device.guard("BackendStream.record", backend::record);
-        fenceSequence = launched;
-        if (fence.isComplete()) {
-          completed = Math.max(completed, fenceSequence);
-          dropFence();
-        }
-      }
       return completed >= sequence;
-    } finally {
-      lock.unlock();
-    }
-  }
-
-  /** An event recorded at a sequence number was waited for. */
-  void completedThrough(long sequence) {
-    List<Runnable> copies;
-    lock();
-    try {
-      completed = Math.max(completed, sequence);
-      copies = dueCopies();
+    } catch (RuntimeException e) {
+      return false; // whoever asks has nothing to do with it; a wait settles it
     } finally {
       unlock();
     }
-    copies.forEach(Runnable::run);
   }
 
-  DeviceException named(DeviceException e) {
-    StringBuilder launches = new StringBuilder();
-    if (unnamedLaunches > 0) {
-      launches.append(unnamedLaunches).append(" earlier ones, ");
+  /** Everything up to a sequence number is done, well or not. */
+  private void settle(long sequence, boolean good) {
+    completed = Math.max(completed, sequence);
+    if (fenceSequence <= completed) {
+      dropFence();
     }
-    launches.append(String.join(", ", launchesSinceWait));
+    log.forget(sequence);
+    hostCopies.settle(sequence, good);
+  }
+
+  private DeviceException named(DeviceException e, long sequence) {
     return new DeviceException(
         e.getMessage()
             + "; launches on "
             + name
             + " since the last good wait: "
-            + (launches.isEmpty() ? "none" : launches)
+            + log.upTo(sequence)
             + " (DeviceOptions.synchronous(true) finds the one)",
         e.code(),
         e);
-  }
-
-  /** Ends a capture whose body failed; what failed is thrown by the caller. */
-  private void abandon(Capture recording, Throwable failure) {
-    capture = null;
-    try {
-      device.guard("BackendStream.endCapture", backend::endCapture).close();
-    } catch (RuntimeException e) {
-      failure.addSuppressed(e);
-    }
-    recording.pins.forEach(Lifetime::unpin);
   }
 
   private void locked(Runnable action) {
@@ -606,99 +689,39 @@ public final class Stream implements AutoCloseable {
   }
 
   /** Enqueues under the lock, noting what is used. */
-  private void enqueue(String what, List<Lifetime> lifetimes, Runnable action) {
+  private void enqueue(String what, Collection<Lifetime> lifetimes, Runnable action) {
     Capture recording = capture;
+    if (recording != null) {
+      lifetimes.forEach(recording::keep);
+      recording.log.add(0, what);
+      device.guard(what, action);
+      return;
+    }
     long sequence = launched + 1;
     launched = sequence;
     for (Lifetime lifetime : lifetimes) {
-      if (recording != null) {
-        if (!recording.pins.contains(lifetime)) {
-          lifetime.pin();
-          recording.pins.add(lifetime);
-        }
-      } else {
-        lifetime.use(this, sequence);
-      }
+      lifetime.use(this, sequence);
     }
-    if (launchesSinceWait.size() == NAMED_LAUNCHES) {
-      launchesSinceWait.removeFirst();
-      unnamedLaunches++;
-    }
-    launchesSinceWait.addLast(what);
+    log.add(sequence, what);
     device.guard(what, action);
     if (device.options().synchronous() && !isCapturing()) {
       synchronize();
     }
   }
 
-  private void ensureWorkspace(String what, long bytes) {
-    Workspace current = workspace;
-    if (current != null && current.bytes >= bytes) {
-      return;
+  private void dropFence() {
+    BackendEvent old = fence;
+    fence = null;
+    if (old != null) {
+      device.release("event", old::close);
     }
-    long have = current == null ? 0 : current.bytes;
+  }
+
+  private void refuseWhileCapturing(String call) {
     if (isCapturing()) {
       throw new IllegalStateException(
-          what
-              + ": needs "
-              + bytes
-              + " bytes of scratch, but "
-              + have
-              + " are reserved, and a capture cannot allocate; call stream.reserve("
-              + bytes
-              + ") before it");
+          call + ": not possible while " + name + " is being captured; do it before or after");
     }
-    if (workspaceLent) {
-      throw new IllegalStateException(
-          what
-              + ": needs "
-              + bytes
-              + " bytes of scratch, but the tensor lent to "
-              + name
-              + " has "
-              + have
-              + "; lend a larger one, or none");
-    }
-    dropWorkspace();
-    long rounded =
-        Math.addExact(bytes, WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
-    BackendMemory memory = device.allocateMemory("scratch of " + name, rounded);
-    Lifetime lifetime =
-        device.internalLifetime(
-            "scratch of " + name,
-            () -> {
-              device.releaseMemory(memory, rounded);
-            });
-    workspace = new Workspace(this, memory, 0, rounded, lifetime);
-    WorkspaceGrowthEvent.emit(device.info().selector(), name, have, rounded, what);
-  }
-
-  private void dropWorkspace() {
-    Workspace old = workspace;
-    workspace = null;
-    if (old != null && !workspaceLent) {
-      old.lifetime.close();
-    }
-    workspaceLent = false;
-  }
-
-  private void dropFence() {
-    if (fence != null) {
-      fence.close();
-      fence = null;
-    }
-  }
-
-  private List<Runnable> dueCopies() {
-    List<Runnable> due = new ArrayList<>();
-    for (Iterator<HostCopy> it = hostCopies.iterator(); it.hasNext(); ) {
-      HostCopy copy = it.next();
-      if (copy.sequence <= completed) {
-        due.add(copy.copy);
-        it.remove();
-      }
-    }
-    return due;
   }
 
   private void checkUsable() {
@@ -725,14 +748,20 @@ public final class Stream implements AutoCloseable {
 
   private void checkSame(String call, DataType type, long[] shape, Tensor tensor) {
     checkTensor(call, "the tensor", tensor);
-    if (type != tensor.dataType() || !java.util.Arrays.equals(shape, tensor.shape())) {
+    if (type != tensor.dataType() || !Arrays.equals(shape, tensor.shape())) {
       throw new IllegalArgumentException(
           call
               + ": expected the type and shape of the device's "
               + tensor
               + ", but was "
               + type.text()
-              + java.util.Arrays.toString(shape));
+              + Arrays.toString(shape));
     }
+  }
+
+  /** Tells whether a device, and the threads of its backend, can reach a segment. */
+  private static boolean isReachable(MemorySegment segment) {
+    // Any thread but this one stands for the backend's.
+    return segment.isNative() && segment.isAccessibleBy(Thread.ofVirtual().unstarted(() -> {}));
   }
 }

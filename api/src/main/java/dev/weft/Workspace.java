@@ -5,9 +5,12 @@ import dev.weft.spi.BackendMemory;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A stream's scratch memory. In-order launches of one stream share it without more ado. A graph
- * that was captured over it may be launched on another stream; from then on every use is ordered
- * behind the last by an event.
+ * A range of scratch memory. In-order launches of the stream that owns it share it without more
+ * ado. A graph that was captured over it may be launched on another stream; from then on every use
+ * is ordered behind the last by an event.
+ *
+ * <p>Locks are taken in one order: a stream's, then this. No thread waits for a second stream's
+ * lock while it holds one.
  */
 final class Workspace {
   final BackendMemory memory;
@@ -16,9 +19,11 @@ final class Workspace {
   final Lifetime lifetime;
   private final Stream owner;
   private volatile boolean shared;
+  // Guarded by this: the last use, and how many (the owner, graphs) may still use it.
   private @Nullable Stream lastUser;
   private @Nullable Lifetime lastUseLifetime;
   private @Nullable BackendEvent lastUse;
+  private int holders = 1;
 
   Workspace(Stream owner, BackendMemory memory, long offset, long bytes, Lifetime lifetime) {
     this.owner = owner;
@@ -28,19 +33,38 @@ final class Workspace {
     this.lifetime = lifetime;
   }
 
-  /**
-   * Called, without holding any stream's lock, before a launch on a stream that is not the owner.
-   */
+  /** A graph was captured over it. */
+  synchronized void retain() {
+    holders++;
+  }
+
+  /** The owner, or a graph, is done with it. */
+  synchronized void release() {
+    holders--;
+    if (holders == 0) {
+      forgetLastUse();
+    }
+  }
+
+  /** Called, without holding another stream's lock, before a graph is launched on a stream. */
   void share(Stream user) {
     if (user == owner || shared) {
       return;
     }
     owner.lock();
     try {
+      if (owner.isCapturing()) {
+        throw new IllegalStateException(
+            "graph: its scratch is that of "
+                + owner
+                + ", which is being captured; launch it before or after");
+      }
       synchronized (this) {
         if (!shared) {
+          if (!owner.isClosed()) {
+            owner.device().guard("BackendStream.record", () -> noteUse(owner));
+          }
           shared = true;
-          noteUse(owner);
         }
       }
     } finally {
@@ -59,19 +83,30 @@ final class Workspace {
         lastUseLifetime.use(user, user.sequence());
         user.backend().await(lastUse);
       }
-      launch.run();
-      noteUse(user);
+      try {
+        launch.run();
+      } finally {
+        noteUse(user); // after a failure too: a part may have been enqueued
+      }
     }
   }
 
   private void noteUse(Stream user) {
+    BackendEvent event = user.backend().record();
+    forgetLastUse();
+    Lifetime eventLifetime = user.device().internalLifetime("workspace event", event::close);
+    eventLifetime.use(user, user.sequence());
+    lastUse = event;
+    lastUser = user;
+    lastUseLifetime = eventLifetime;
+  }
+
+  private void forgetLastUse() {
     if (lastUseLifetime != null) {
       lastUseLifetime.close();
     }
-    BackendEvent event = user.backend().record();
-    lastUse = event;
-    lastUser = user;
-    lastUseLifetime = user.device().internalLifetime("workspace event", event::close);
-    lastUseLifetime.use(user, user.sequence());
+    lastUse = null;
+    lastUser = null;
+    lastUseLifetime = null;
   }
 }

@@ -56,8 +56,10 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
    * @param mode the mode
    * @param limits the most tokens and sequences
    * @return bytes
+   * @throws IllegalArgumentException if the spec lacks the mode
    */
   public long workspaceBytes(Mode mode, Limits limits) {
+    requireMode(Launch.of("workspaceBytes"), mode);
     return bytes("Conv1dKernel.workspaceBytes", k -> k.workspaceBytes(mode, limits));
   }
 
@@ -103,9 +105,11 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
         .read("cacheIndices", a.cacheIndices(), I32, sequences)
         .read("hasInitialState", a.hasInitialState(), U8, sequences)
         .read("cacheSeqlens", a.cacheSeqlens(), I32, sequences)
-        .write(
+        .add(
             "initialStatesOut",
             a.initialStatesOut(),
+            true,
+            Launch.Layout.LAST_TWO,
             spec.stateType(),
             sequences,
             spec.channels(),
@@ -177,16 +181,7 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
             Sequences.checkAscending(launch.name(), v, lengths, tokens);
           }
           checkSlots(launch, v, a.states(), a.cacheIndices());
-          Tensor accepted = a.numAccepted();
-          if (accepted != null) {
-            Sequences.checkRange(
-                launch.name(),
-                "numAccepted - 1",
-                t -> minusOne(v.apply(t)),
-                accepted,
-                a.states().size(2) - spec.width() + 2,
-                0);
-          }
+          checkAccepted(launch, v, a.numAccepted(), a.states().size(2) - spec.width() + 2);
         });
     launch(stream, launch, (kernel, context) -> kernel.update(context, a));
   }
@@ -250,16 +245,14 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
     launch(stream, launch, (kernel, context) -> kernel.backward(context, a));
   }
 
+  private Launch requireMode(Launch launch, Mode mode) {
+    return launch.require(
+        spec.modes().contains(mode),
+        () -> "the spec was prepared for " + spec.modes() + " only; add " + mode + " to its modes");
+  }
+
   private Launch start(String name, Mode mode, Conv1dBinding weights) {
-    return Launch.of(name)
-        .require(
-            spec.modes().contains(mode),
-            () ->
-                "the spec was prepared for "
-                    + spec.modes()
-                    + " only; add "
-                    + mode
-                    + " to its modes")
+    return requireMode(Launch.of(name), mode)
         .require(
             weights.kernel() == this,
             () -> "weights: bound to another kernel; bind them to this one")
@@ -314,11 +307,20 @@ public final class CausalConv1d extends Kernel<Conv1dKernel> {
     }
   }
 
-  private static HostTensor minusOne(HostTensor tensor) {
-    HostTensor result = HostTensor.allocate(I32, tensor.shape());
-    for (long i = 0; i < tensor.elements(); i++) {
-      result.set(i, tensor.get(i) - 1);
+  private static void checkAccepted(
+      Launch launch,
+      Function<Tensor, HostTensor> download,
+      @Nullable Tensor numAccepted,
+      long most) {
+    if (numAccepted == null) {
+      return;
     }
-    return result;
+    int[] values = download.apply(numAccepted).toInts();
+    for (int b = 0; b < values.length; b++) {
+      int at = b;
+      launch.require(
+          values[b] >= 1 && values[b] <= most,
+          () -> "numAccepted[" + at + "]: expected 1.." + most + ", but was " + values[at]);
+    }
   }
 }

@@ -3,8 +3,8 @@ package dev.weft.conv1d;
 import dev.weft.Binding;
 import dev.weft.Launch;
 import dev.weft.Tensor;
-import java.util.ArrayList;
-import java.util.List;
+import dev.weft.spi.BackendBinding;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /** A weight and bias bound to a {@link CausalConv1d}; made by {@link CausalConv1d#bind}. */
@@ -17,18 +17,10 @@ public final class Conv1dBinding extends Binding {
       Launch check,
       Tensor weight,
       @Nullable Tensor bias,
-      java.util.function.Supplier<dev.weft.spi.BackendBinding> bind) {
-    super(kernel, check, tensors(weight, bias), bind);
+      Supplier<BackendBinding> bind) {
+    super(kernel, check, bind);
     this.weight = weight;
     this.bias = bias;
-  }
-
-  private static List<Tensor> tensors(Tensor weight, @Nullable Tensor bias) {
-    List<Tensor> tensors = new ArrayList<>(List.of(weight));
-    if (bias != null) {
-      tensors.add(bias);
-    }
-    return tensors;
   }
 
   /**

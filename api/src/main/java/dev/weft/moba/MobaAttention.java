@@ -58,8 +58,10 @@ public final class MobaAttention extends Kernel<MobaKernel> {
    * @param mode the mode
    * @param limits the most tokens, sequences and pages
    * @return bytes
+   * @throws IllegalArgumentException if the spec lacks the mode
    */
   public long workspaceBytes(Mode mode, Limits limits) {
+    requireMode(Launch.of("workspaceBytes"), mode);
     return bytes("MobaKernel.workspaceBytes", k -> k.workspaceBytes(mode, limits));
   }
 
@@ -174,16 +176,14 @@ public final class MobaAttention extends Kernel<MobaKernel> {
     launch(stream, launch, (kernel, context) -> kernel.paged(context, a));
   }
 
+  private Launch requireMode(Launch launch, Mode mode) {
+    return launch.require(
+        spec.modes().contains(mode),
+        () -> "the spec was prepared for " + spec.modes() + " only; add " + mode + " to its modes");
+  }
+
   private Launch start(String name, Mode mode) {
-    return Launch.of(name)
-        .require(
-            spec.modes().contains(mode),
-            () ->
-                "the spec was prepared for "
-                    + spec.modes()
-                    + " only; add "
-                    + mode
-                    + " to its modes");
+    return requireMode(Launch.of(name), mode);
   }
 
   private Launch readQkv(Launch launch, long tokens, Tensor q, Tensor k, Tensor v) {

@@ -14,8 +14,6 @@ import dev.weft.Tensor;
 import dev.weft.moe.MoeDispatchSpec.Mode;
 import dev.weft.moe.RouterSpec.Source;
 import dev.weft.spi.MoeKernel;
-import java.util.ArrayList;
-import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -55,8 +53,10 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
    * @param mode the mode
    * @param limits the most tokens
    * @return bytes
+   * @throws IllegalArgumentException if the spec lacks the mode
    */
   public long workspaceBytes(Mode mode, Limits limits) {
+    requireMode(Launch.of("workspaceBytes"), mode);
     return bytes("MoeKernel.workspaceBytes", k -> k.workspaceBytes(mode, limits));
   }
 
@@ -78,19 +78,15 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
     boolean router = spec.router().source() == Source.ROUTER;
     DataType type = spec.weightType();
     DataType routerType = spec.routerType();
-    List<Tensor> all = new ArrayList<>();
-    weight(check, all, "down", w.down(), true, type, count, hidden, width);
-    weight(check, all, "gateUp", w.gateUp(), !separate, type, count, spec.projected(), hidden);
-    weight(check, all, "gate", w.gate(), separate, type, count, width, hidden);
-    weight(check, all, "up", w.up(), separate, type, count, width, hidden);
-    weight(
-        check, all, "gateUpBias", w.gateUpBias(), spec.expertBias(), type, count, spec.projected());
-    weight(check, all, "downBias", w.downBias(), spec.expertBias(), type, count, hidden);
-    weight(
-        check, all, "routerWeight", w.routerWeight(), router, routerType, spec.experts(), hidden);
+    weight(check, "down", w.down(), true, type, count, hidden, width);
+    weight(check, "gateUp", w.gateUp(), !separate, type, count, spec.projected(), hidden);
+    weight(check, "gate", w.gate(), separate, type, count, width, hidden);
+    weight(check, "up", w.up(), separate, type, count, width, hidden);
+    weight(check, "gateUpBias", w.gateUpBias(), spec.expertBias(), type, count, spec.projected());
+    weight(check, "downBias", w.downBias(), spec.expertBias(), type, count, hidden);
+    weight(check, "routerWeight", w.routerWeight(), router, routerType, spec.experts(), hidden);
     weight(
         check,
-        all,
         "routerBias",
         w.routerBias(),
         spec.router().routerBias(),
@@ -98,30 +94,20 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
         spec.experts());
     weight(
         check,
-        all,
         "correctionBias",
         w.correctionBias(),
         spec.router().hasLogits() && spec.router().correctionBias(),
         F32,
         spec.experts());
+    weight(check, "sharedGateUp", w.sharedGateUp(), shared, type, spec.sharedProjected(), hidden);
+    weight(check, "sharedDown", w.sharedDown(), shared, type, hidden, sharedWidth);
     weight(
-        check, all, "sharedGateUp", w.sharedGateUp(), shared, type, spec.sharedProjected(), hidden);
-    weight(check, all, "sharedDown", w.sharedDown(), shared, type, hidden, sharedWidth);
-    weight(
-        check,
-        all,
-        "sharedGateWeight",
-        w.sharedGateWeight(),
-        spec.sharedGate(),
-        routerType,
-        1,
-        hidden);
-    return new MoeBinding(this, check, w, all, () -> backend().bind(w));
+        check, "sharedGateWeight", w.sharedGateWeight(), spec.sharedGate(), routerType, 1, hidden);
+    return new MoeBinding(this, check, w, () -> backend().bind(w));
   }
 
   private static void weight(
       Launch check,
-      List<Tensor> all,
       String name,
       @Nullable Tensor tensor,
       boolean needed,
@@ -131,9 +117,6 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
         (tensor != null) == needed,
         () -> name + ": the spec " + (needed ? "needs it" : "has none") + ", but it was " + tensor);
     check.read(name, tensor, type, shape);
-    if (tensor != null) {
-      all.add(tensor);
-    }
   }
 
   /**
@@ -314,16 +297,14 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
     }
   }
 
+  private Launch requireMode(Launch launch, Mode mode) {
+    return launch.require(
+        spec.modes().contains(mode),
+        () -> "the spec was prepared for " + spec.modes() + " only; add " + mode + " to its modes");
+  }
+
   private Launch start(String name, Mode mode, MoeBinding weights) {
-    return Launch.of(name)
-        .require(
-            spec.modes().contains(mode),
-            () ->
-                "the spec was prepared for "
-                    + spec.modes()
-                    + " only; add "
-                    + mode
-                    + " to its modes")
+    return requireMode(Launch.of(name), mode)
         .require(
             weights.kernel() == this,
             () -> "weights: bound to another kernel; bind them to this one")
