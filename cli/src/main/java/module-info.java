@@ -5,7 +5,11 @@ module dev.weft.cli {
   requires dev.weft.guice;
   requires dev.weft.conformance;
   requires com.fasterxml.jackson.core;
+  requires com.google.guice;
   requires info.picocli;
+  requires jakarta.inject;
+  requires java.management;
+  requires jdk.management;
   requires me.tongfei.progressbar;
   requires org.junit.platform.launcher;
 

@@ -1,0 +1,28 @@
+package dev.weft.cli;
+
+import jakarta.inject.Inject;
+import jakarta.inject.Singleton;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ScopeType;
+
+/** Options that stand before or behind any subcommand. */
+@Singleton
+final class GlobalOptions {
+  @Option(
+      names = "--backend",
+      paramLabel = "ID[:N]",
+      scope = ScopeType.INHERIT,
+      description =
+          "The backend, or its device N. Else -Dweft.backend, WEFT_BACKEND, or the best there is.")
+  @Nullable String backend;
+
+  @Option(
+      names = "--verbose",
+      scope = ScopeType.INHERIT,
+      description = "Show stack traces of errors.")
+  boolean verbose;
+
+  @Inject
+  GlobalOptions() {}
+}
