@@ -199,7 +199,8 @@ final class BenchCommand implements Callable<Integer> {
     }
     table.print(out);
     out.println();
-    out.println("GB/S counts bytes that have to cross memory once. OF LIMIT: the least time at the");
+    out.println(
+        "GB/S counts bytes that have to cross memory once. OF LIMIT: the least time at the");
     out.println("ceilings, over the median. HOST US: the call that enqueues.");
   }
 

@@ -1,11 +1,11 @@
 package dev.weft.cli;
 
+import com.fasterxml.jackson.core.JsonGenerator;
 import dev.weft.DataType;
 import dev.weft.Device;
 import dev.weft.conformance.vectors.CaseComparison;
 import dev.weft.conformance.vectors.CaseFile;
 import dev.weft.conformance.vectors.CaseRunner;
-import com.fasterxml.jackson.core.JsonGenerator;
 import jakarta.inject.Inject;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -47,14 +47,11 @@ final class CheckCommand implements Callable<Integer> {
         try {
           CaseFile file = CaseFile.read(path);
           DataType type = cases.typeOf(file);
-          CaseComparison result =
-              CaseComparison.of(file, type, CaseRunner.run(device, file, type));
+          CaseComparison result = CaseComparison.of(file, type, CaseRunner.run(device, file, type));
           results.add(result);
           code = Math.max(code, result.passed() ? ExitCode.GOOD : ExitCode.WRONG);
         } catch (RuntimeException e) {
-          code =
-              Math.max(
-                  code, Failures.report(Failures.about(path, e), console, options.verbose));
+          code = Math.max(code, Failures.report(Failures.about(path, e), console, options.verbose));
         }
         progress.step(String.valueOf(path.getFileName()));
       }
@@ -110,9 +107,7 @@ final class CheckCommand implements Callable<Integer> {
         .out()
         .println(
             wrong == 0
-                ? Verdicts.count(results.size(), "case")
-                    + " right on "
-                    + device.info()
+                ? Verdicts.count(results.size(), "case") + " right on " + device.info()
                 : wrong
                     + " of "
                     + Verdicts.count(results.size(), "case")

@@ -32,8 +32,7 @@ final class CommandRunner {
         CommandLine.Help.defaultColorScheme(console.isTerminal() ? Ansi.AUTO : Ansi.OFF));
     line.setCaseInsensitiveEnumValuesAllowed(true);
     line.setParameterExceptionHandler((e, _) -> badUsage(e));
-    line.setExecutionExceptionHandler(
-        (e, _, _) -> Failures.report(e, console, options.verbose));
+    line.setExecutionExceptionHandler((e, _, _) -> Failures.report(e, console, options.verbose));
     int code = line.execute(arguments);
     try {
       backends.close();

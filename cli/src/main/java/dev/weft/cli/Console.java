@@ -13,6 +13,7 @@ import java.nio.charset.Charset;
  */
 record Console(PrintWriter out, PrintWriter err, boolean isTerminal) {
   /** The process's own streams. */
+  @SuppressWarnings("SystemConsoleNull") // since JDK 25 it is null again when redirected
   static Console ofProcess() {
     java.io.Console terminal = System.console();
     return new Console(

@@ -50,8 +50,7 @@ final class DemoCommand implements Callable<Integer> {
     boolean alone =
         device.info().providerId().equals(REFERENCE)
             || backends.report().provider(REFERENCE).isEmpty();
-    List<Device> devices =
-        alone ? List.of(device) : List.of(backends.device(REFERENCE), device);
+    List<Device> devices = alone ? List.of(device) : List.of(backends.device(REFERENCE), device);
     out.println("Device     " + device.info());
     device.info().passedOver().forEach(line -> out.println("           not " + line));
     if (!alone) {

@@ -1,24 +1,22 @@
 package dev.weft.cli;
 
+import com.fasterxml.jackson.core.JsonGenerator;
 import dev.weft.BackendUnavailableException;
 import dev.weft.DiscoveryReport;
 import dev.weft.spi.DeviceDescriptor;
 import dev.weft.spi.Probe;
-import com.fasterxml.jackson.core.JsonGenerator;
 import jakarta.inject.Inject;
 import java.io.IOException;
 import java.util.List;
-import java.util.Map;
 import java.util.Locale;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
 /** Lists what there is to compute on. */
-@Command(
-    name = "devices",
-    description = "List devices, and say why a backend is not available.")
+@Command(name = "devices", description = "List devices, and say why a backend is not available.")
 final class DevicesCommand implements Callable<Integer> {
   private final Console console;
   private final GlobalOptions options;
@@ -48,8 +46,7 @@ final class DevicesCommand implements Callable<Integer> {
   }
 
   /** All entries, or those of one backend. */
-  static List<DiscoveryReport.Entry> entries(
-      DiscoveryReport report, @Nullable String backend) {
+  static List<DiscoveryReport.Entry> entries(DiscoveryReport report, @Nullable String backend) {
     if (report.entries().isEmpty()) {
       throw new BackendUnavailableException(report.toString(), null);
     }
@@ -60,8 +57,7 @@ final class DevicesCommand implements Callable<Integer> {
     List<DiscoveryReport.Entry> chosen =
         report.entries().stream().filter(e -> e.id().equals(id)).toList();
     if (chosen.isEmpty()) {
-      throw new IllegalArgumentException(
-          "backend '" + id + "': expected one of " + report.ids());
+      throw new IllegalArgumentException("backend '" + id + "': expected one of " + report.ids());
     }
     return chosen;
   }

@@ -1,8 +1,8 @@
 package dev.weft.cli;
 
 import com.sun.management.OperatingSystemMXBean;
-import dev.weft.Device;
 import dev.weft.DataType;
+import dev.weft.Device;
 import dev.weft.DiscoveryReport;
 import dev.weft.HostTensor;
 import dev.weft.Tensor;
@@ -119,8 +119,7 @@ final class DoctorCommand implements Callable<Integer> {
 
   private void machine(PrintWriter out) {
     Runtime runtime = Runtime.getRuntime();
-    OperatingSystemMXBean system =
-        ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
+    OperatingSystemMXBean system = ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
     fact(
         out,
         "system",

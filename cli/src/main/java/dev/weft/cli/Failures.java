@@ -93,8 +93,7 @@ final class Failures {
 
   private static String oneLine(Throwable failure) {
     String message = failure.getMessage();
-    boolean named =
-        failure instanceof WeftException || failure instanceof IllegalArgumentException;
+    boolean named = failure instanceof WeftException || failure instanceof IllegalArgumentException;
     String text = named && message != null ? message : failure.toString();
     return text.strip().replaceAll("\\s*\\R\\s*", " ");
   }

@@ -13,8 +13,8 @@ public final class Main {
   private Main() {}
 
   /**
-   * Runs the command and ends the process with its exit code: 0 good, 1 wrong result, 2 bad usage, 3
-   * backend unavailable.
+   * Runs the command and ends the process with its exit code: 0 good, 1 wrong result, 2 bad usage,
+   * 3 backend unavailable.
    *
    * @param arguments the command line
    */

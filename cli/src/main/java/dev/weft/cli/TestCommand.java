@@ -28,8 +28,9 @@ final class TestCommand implements Callable<Integer> {
   public Integer call() {
     console
         .err()
-        .println("weft: test: run ./weft test in a clone of the repository; to test a backend here,"
-            + " run 'weft verify'");
+        .println(
+            "weft: test: run ./weft test in a clone of the repository; to test a backend here,"
+                + " run 'weft verify'");
     return ExitCode.USAGE;
   }
 }

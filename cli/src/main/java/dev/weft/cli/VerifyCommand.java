@@ -9,9 +9,7 @@ import dev.weft.conformance.ConformanceRun;
 import dev.weft.conformance.Profile;
 import dev.weft.spi.KernelProvider;
 import jakarta.inject.Inject;
-import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.file.Path;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
@@ -19,7 +17,6 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
@@ -55,12 +52,6 @@ final class VerifyCommand implements Callable<Integer> {
       description = "Draw other random inputs. Default: ${DEFAULT-VALUE}.")
   long salt;
 
-  @Option(
-      names = "--report",
-      paramLabel = "DIR",
-      description = "Write the report there: JSON, and a page to look at.")
-  @Nullable Path report;
-
   @Inject
   VerifyCommand(Console console, Backends backends) {
     this.console = console;
@@ -68,7 +59,7 @@ final class VerifyCommand implements Callable<Integer> {
   }
 
   @Override
-  public Integer call() throws IOException {
+  public Integer call() {
     DeviceInfo info = backends.device().info();
     KernelProvider provider =
         backends
@@ -90,10 +81,6 @@ final class VerifyCommand implements Callable<Integer> {
       result = run.execute(outcome -> progress.step(outcome.testCase().id()));
     }
     print(result);
-    Path folder = report;
-    if (folder != null) {
-      console.out().println("Report: " + result.writeTo(folder));
-    }
     return result.passed() ? ExitCode.GOOD : ExitCode.WRONG;
   }
 

@@ -12,9 +12,7 @@ final class Versions implements IVersionProvider {
 
   @Override
   public String[] getVersion() {
-    return new String[] {
-      "weft " + of("dev.weft", "weft-cli"), "Java " + Runtime.version()
-    };
+    return new String[] {"weft " + of("dev.weft", "weft-cli"), "Java " + Runtime.version()};
   }
 
   /** The version of a jar on the class path or module path; where there is none, says so. */

@@ -57,7 +57,6 @@ final class WeftCommand implements Runnable {
   public void run() {
     throw new ParameterException(
         spec.commandLine(),
-        "a command is missing: expected one of "
-            + String.join(", ", spec.subcommands().keySet()));
+        "a command is missing: expected one of " + String.join(", ", spec.subcommands().keySet()));
   }
 }

@@ -26,7 +26,8 @@ public final class BenchPage {
     page.append("<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n<title>")
         .append(escape(title))
         .append("</title>\n<style>\n")
-        .append("body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 64em; }\n")
+        .append(
+            "body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 64em; }\n")
         .append("table { border-collapse: collapse; } th, td { padding: 2px 12px 2px 0; }\n")
         .append("td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }\n")
         .append("th { text-align: left; border-bottom: 1px solid #888; }\n")
@@ -45,8 +46,7 @@ public final class BenchPage {
     return page.append("</body>\n</html>\n").toString();
   }
 
-  private static void bars(
-      StringBuilder page, Ceilings ceilings, List<Measurement> measurements) {
+  private static void bars(StringBuilder page, Ceilings ceilings, List<Measurement> measurements) {
     int width = LABEL + BAR + 140;
     int height = ROW * measurements.size() + 10;
     page.append(
@@ -85,8 +85,7 @@ public final class BenchPage {
     page.append("</svg>\n");
   }
 
-  private static void table(
-      StringBuilder page, Ceilings ceilings, List<Measurement> measurements) {
+  private static void table(StringBuilder page, Ceilings ceilings, List<Measurement> measurements) {
     page.append("<table><tr><th>case</th><th>type</th><th class=\"n\">median ms</th>")
         .append("<th class=\"n\">p10 ms</th><th class=\"n\">p90 ms</th>")
         .append("<th class=\"n\">limit ms</th><th class=\"n\">host µs</th>")

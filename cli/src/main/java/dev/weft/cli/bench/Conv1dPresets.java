@@ -48,13 +48,11 @@ final class Conv1dPresets {
     int[] oneLong = new int[256];
     Arrays.fill(oneLong, 32);
     oneLong[0] = 8192;
-    presets.add(
-        new Conv1dPresets(QWEN3_NEXT, QWEN3_NEXT, oneLong).forward("8192+255x32", false));
+    presets.add(new Conv1dPresets(QWEN3_NEXT, QWEN3_NEXT, oneLong).forward("8192+255x32", false));
     presets.add(equal(256, 1).forward("256x1", false));
     int[] mamba = new int[8];
     Arrays.fill(mamba, 1024);
-    presets.add(
-        new Conv1dPresets(MAMBA2, MAMBA2_PITCH, mamba).forward("mamba2-8x1024", false));
+    presets.add(new Conv1dPresets(MAMBA2, MAMBA2_PITCH, mamba).forward("mamba2-8x1024", false));
     for (int batch : new int[] {1, 128, 512}) {
       presets.add(update("B=" + batch, false, batch, QWEN3_NEXT));
     }
@@ -89,8 +87,7 @@ final class Conv1dPresets {
   }
 
   private Preset backward(String name, boolean small) {
-    return new Preset(
-        "conv1d/backward/" + name, small, 3L * tokens() * channels, this::backward);
+    return new Preset("conv1d/backward/" + name, small, 3L * tokens() * channels, this::backward);
   }
 
   private static Preset update(String name, boolean small, int batch, int channels) {
@@ -141,7 +138,7 @@ final class Conv1dPresets {
             .cacheIndices(slots(w, batch))
             .hasInitialState(w.ones(DataType.U8, batch));
     long elements =
-        2L * tokens() * channels + WIDTH * channels + 2L * batch * channels * (WIDTH - 1);
+        2L * tokens() * channels + (long) WIDTH * channels + 2L * batch * channels * (WIDTH - 1);
     return w.measures(
         conv.spec().text(),
         2.0 * WIDTH * tokens() * channels,
@@ -151,8 +148,7 @@ final class Conv1dPresets {
 
   private Workload backward(Device device, DataType type) {
     Workload w = new Workload(device);
-    CausalConv1d conv =
-        w.keep(device.prepare(spec(type, channels).modes(Mode.BACKWARD).build()));
+    CausalConv1d conv = w.keep(device.prepare(spec(type, channels).modes(Mode.BACKWARD).build()));
     Conv1dBackward arguments =
         Conv1dBackward.of(
                 bind(w, conv, type),
@@ -161,8 +157,7 @@ final class Conv1dPresets {
                 w.random(type, tokens(), channels))
             .dx(w.zeros(type, tokens(), channels))
             .dweight(w.zeros(DataType.F32, channels, WIDTH));
-    long bytes =
-        (3L * tokens() + WIDTH) * channels * type.bytes() + 4L * WIDTH * channels;
+    long bytes = (3L * tokens() + WIDTH) * channels * type.bytes() + 4L * WIDTH * channels;
     return w.measures(
         conv.spec().text(),
         6.0 * WIDTH * tokens() * channels,
@@ -172,8 +167,7 @@ final class Conv1dPresets {
 
   private static Workload update(Device device, DataType type, int batch, int channels) {
     Workload w = new Workload(device);
-    CausalConv1d conv =
-        w.keep(device.prepare(spec(type, channels).modes(Mode.UPDATE).build()));
+    CausalConv1d conv = w.keep(device.prepare(spec(type, channels).modes(Mode.UPDATE).build()));
     Conv1dUpdate arguments =
         Conv1dUpdate.of(
             bind(w, conv, type),

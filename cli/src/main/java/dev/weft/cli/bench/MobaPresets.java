@@ -162,8 +162,7 @@ final class MobaPresets {
             .dq(w.zeros(type, tokens, heads, dim))
             .dk(w.zeros(type, tokens, kvHeads, dim))
             .dv(w.zeros(type, tokens, kvHeads, dim));
-    long bytes =
-        4L * tokens * dim * (heads + kvHeads) * type.bytes() + 4L * tokens * heads * topK;
+    long bytes = 4L * tokens * dim * (heads + kvHeads) * type.bytes() + 4L * tokens * heads * topK;
     return w.measures(
         moba.spec().text(),
         10.0 * dim * heads * keysOfAll(),

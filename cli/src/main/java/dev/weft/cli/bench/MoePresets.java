@@ -135,16 +135,14 @@ final class MoePresets {
 
   private MoeForward forwardArguments(
       Workload w, MoeBinding weights, DataType type, int tokens, int[] ids) {
-    return MoeForward.of(
-            weights, w.random(type, tokens, hidden), w.zeros(type, tokens, hidden))
+    return MoeForward.of(weights, w.random(type, tokens, hidden), w.zeros(type, tokens, hidden))
         .givenIds(w.ints(ids, tokens, topK))
         .givenWeights(evenWeights(w, tokens));
   }
 
   private Workload backward(Device device, DataType type, int tokens) {
     Workload w = new Workload(device);
-    MoeDispatch moe =
-        w.keep(device.prepare(spec(type).modes(Mode.FORWARD, Mode.BACKWARD).build()));
+    MoeDispatch moe = w.keep(device.prepare(spec(type).modes(Mode.FORWARD, Mode.BACKWARD).build()));
     MoeBinding weights = bind(w, moe, type);
     int[] ids = ids(tokens);
     int slots = tokens * topK;

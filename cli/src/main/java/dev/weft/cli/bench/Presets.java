@@ -45,10 +45,9 @@ public final class Presets {
   private static boolean matches(String name, List<String> patterns) {
     List<Preset> all = all();
     return patterns.stream()
-        .anyMatch(
-            pattern ->
-                all.stream().anyMatch(p -> p.name().equals(pattern))
-                    ? name.equals(pattern)
-                    : name.startsWith(pattern));
+        .anyMatch(pattern ->
+            all.stream().anyMatch(p -> p.name().equals(pattern))
+                ? name.equals(pattern)
+                : name.startsWith(pattern));
   }
 }
