@@ -42,14 +42,14 @@ final class MoeReferenceBackward {
     x = rows(arguments.x(), tokens);
     dy = rows(arguments.dy(), tokens);
     MoeSaved saved = arguments.saved();
-    ids = ids(saved, tokens);
+    ids = ids(saved.ids(), tokens);
     routing = rows(saved.routingWeights(), tokens);
     dx = new double[tokens][spec.hidden()];
     drouting = new double[tokens][topK];
   }
 
-  static int[][] ids(MoeSaved saved, int tokens) {
-    Elements elements = Elements.of(saved.ids());
+  static int[][] ids(Tensor tensor, int tokens) {
+    Elements elements = Elements.of(tensor);
     int[][] ids = new int[tokens][Math.toIntExact(elements.size(1))];
     for (int t = 0; t < tokens; t++) {
       for (int k = 0; k < ids[t].length; k++) {
