@@ -142,16 +142,14 @@ final class ExpertBounds {
     double value = derivative(gate, up, byGate);
     // The derivative has no derivative of its own at a clamp: it may vary by what it varies within
     // the interval.
-    double alongGate =
-        variation(value, gate, up, z.error[g], 0, byGate);
+    double alongGate = variation(value, gate, up, z.error[g], 0, byGate);
     double alongUp = variation(value, gate, up, 0, z.error[u], byGate);
     double computing =
         byGate
             ? (ToleranceLaw.FUNCTION + ToleranceLaw.g(2)) * f.byGateMagnitude(gate, up)
             : ToleranceLaw.FUNCTION * Math.abs(value);
     double rms =
-        Math.hypot(
-            alongGate * share(z.rms[g], z.error[g]), alongUp * share(z.rms[u], z.error[u]));
+        Math.hypot(alongGate * share(z.rms[g], z.error[g]), alongUp * share(z.rms[u], z.error[u]));
     sum.clear()
         .add(
             da.value[i],

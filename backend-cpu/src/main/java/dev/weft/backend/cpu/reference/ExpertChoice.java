@@ -11,11 +11,17 @@ import org.jspecify.annotations.Nullable;
  * Routing of one token in float64: from its logits to the experts and their weights, and back from
  * the gradients of the weights to those of the logits.
  */
-final class ExpertChoice {
+public final class ExpertChoice {
   private ExpertChoice() {}
 
-  /** What becomes of the logits; a NaN or an infinity gives what the formula gives. */
-  static double[] scores(Score score, double[] logits) {
+  /**
+   * Computes scores; a NaN or an infinity gives what the formula gives.
+   *
+   * @param score the rule
+   * @param logits of all experts
+   * @return their scores
+   */
+  public static double[] scores(Score score, double[] logits) {
     return switch (score) {
       case IDENTITY -> logits.clone();
       case SIGMOID -> Arrays.stream(logits).map(ExpertFunction::sigmoid).toArray();
@@ -32,7 +38,8 @@ final class ExpertChoice {
    * @param bias the correction bias, or null
    * @return distinct experts, best first
    */
-  static int[] choose(RouterSpec router, int topK, double[] logits, double @Nullable [] bias) {
+  public static int[] choose(
+      RouterSpec router, int topK, double[] logits, double @Nullable [] bias) {
     double[] scores = scores(router.score(), logits);
     double[] keys = logits.clone(); // without a bias saturated scores must not reorder
     if (bias != null) {
@@ -102,7 +109,7 @@ final class ExpertChoice {
    * @param ids the chosen experts
    * @return a weight for each
    */
-  static double[] weights(RouterSpec router, double[] scores, int[] ids) {
+  public static double[] weights(RouterSpec router, double[] scores, int[] ids) {
     double[] weights = normalized(router, scores, ids);
     for (int slot = 0; slot < weights.length; slot++) {
       weights[slot] *= router.scalingFactor();
@@ -134,7 +141,7 @@ final class ExpertChoice {
    * @param dweights the gradients of their weights
    * @return the gradients of all logits; nothing flows through the choice
    */
-  static double[] dlogits(RouterSpec router, double[] logits, int[] ids, double[] dweights) {
+  public static double[] dlogits(RouterSpec router, double[] logits, int[] ids, double[] dweights) {
     double[] scores = scores(router.score(), logits);
     double[] normalized = normalized(router, scores, ids);
     double mean = 0; // of the gradients under the normalised weights

@@ -58,9 +58,7 @@ final class MoeOracle {
     double[][] givenWeights = given ? rows(elements(arguments.givenWeights()), tokens) : x;
     for (int t = 0; t < tokens; t++) {
       routing[t] =
-          given
-              ? Bounded.exact(givenWeights[t])
-              : router.weights(router.scores(logits[t]), ids[t]);
+          given ? Bounded.exact(givenWeights[t]) : router.weights(router.scores(logits[t]), ids[t]);
     }
   }
 
@@ -163,9 +161,7 @@ final class MoeOracle {
       int t = permutation[p] / spec.topK();
       int id = ids[t][permutation[p] % spec.topK()];
       if (expert == null || id != loaded) {
-        expert =
-            new ExpertBounds(
-                Expert.read(tensors, id - spec.firstExpert(), spec.hidden()), f);
+        expert = new ExpertBounds(Expert.read(tensors, id - spec.firstExpert(), spec.hidden()), f);
         loaded = id;
       }
       Bounded z = expert.project(x[t]);
@@ -234,8 +230,7 @@ final class MoeOracle {
       for (int t = 0; t < x.length; t++) {
         rows.set(t, routing[t]);
       }
-      outputs.put(
-          name, spec.router().source() == Source.GIVEN ? rows.exact() : rows.stored(F32));
+      outputs.put(name, spec.router().source() == Source.GIVEN ? rows.exact() : rows.stored(F32));
     }
   }
 
@@ -245,8 +240,7 @@ final class MoeOracle {
       for (int t = 0; t < x.length; t++) {
         rows.set(t, logits[t]);
       }
-      outputs.put(
-          name, spec.router().source() == Source.LOGITS ? rows.exact() : rows.stored(F32));
+      outputs.put(name, spec.router().source() == Source.LOGITS ? rows.exact() : rows.stored(F32));
     }
   }
 

@@ -64,7 +64,11 @@ final class MoeSelectionOracle {
     for (int slot = 0; slot < ids.length; slot++) {
       if (ids[slot] < 0 || ids[slot] >= keys.length) {
         return Optional.of(
-            "slot " + slot + ": expected an expert of 0.." + (keys.length - 1) + ", but was "
+            "slot "
+                + slot
+                + ": expected an expert of 0.."
+                + (keys.length - 1)
+                + ", but was "
                 + ids[slot]);
       }
       if (chosen[ids[slot]]) {
@@ -91,15 +95,25 @@ final class MoeSelectionOracle {
       for (int later = slot + 1; later < ids.length; later++) {
         if (!mayPrecede(ids[slot], ids[later], kept)) {
           return Optional.of(
-              "slot " + slot + ": expert " + text(ids[slot], kept) + " stands before expert "
-                  + text(ids[later], kept) + " of slot " + later);
+              "slot "
+                  + slot
+                  + ": expert "
+                  + text(ids[slot], kept)
+                  + " stands before expert "
+                  + text(ids[later], kept)
+                  + " of slot "
+                  + later);
         }
       }
       for (int e = 0; e < keys.length; e++) {
         if (!chosen[e] && !mayPrecede(ids[slot], e, kept)) {
           return Optional.of(
-              "slot " + slot + ": expert " + text(ids[slot], kept)
-                  + " was chosen, but not expert " + text(e, kept));
+              "slot "
+                  + slot
+                  + ": expert "
+                  + text(ids[slot], kept)
+                  + " was chosen, but not expert "
+                  + text(e, kept));
         }
       }
     }
