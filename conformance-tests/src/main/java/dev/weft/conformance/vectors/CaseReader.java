@@ -210,6 +210,13 @@ final class CaseReader {
     boolean typeFits =
         floating ? tensor.dataType().isFloating() : tensor.dataType().text().equals(types);
     long[] given = tensor.shape();
+    for (long extent : given) {
+      // Lengths, slots and permutations are I32, so nothing longer can be addressed.
+      if (extent > Integer.MAX_VALUE) {
+        throw wrong(
+            "tensor " + name + " " + shape + ": expected extents below 2^31, but was " + tensor);
+      }
+    }
     boolean shapeFits = given.length == extents.length;
     for (int i = 0; shapeFits && i < given.length; i++) {
       shapeFits = extents[i] == ANY || given[i] == extents[i];

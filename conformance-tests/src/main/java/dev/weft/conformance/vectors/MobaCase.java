@@ -73,8 +73,11 @@ record MobaCase(
     Tensor lengths = on.input(cuSeqlens);
     Tensor out = on.output("out", type, rows, heads, v.shape()[2]);
     Tensor lse = on.output("lse", DataType.F32, rows, heads);
+    // With no more blocks than topK there is nothing to choose, and topK may be any number.
     Tensor selection =
-        topK == 1 ? null : on.output("selection", DataType.I32, rows, heads, topK - 1L);
+        topK > 1 && (rows + blockSize - 1) / blockSize > topK
+            ? on.output("selection", DataType.I32, rows, heads, topK - 1L)
+            : null;
     moba.forward(
         on.stream(),
         MobaForward.of(queries, keys, values, lengths, out).lse(lse).selection(selection));

@@ -13,14 +13,23 @@ import dev.weft.moe.ExpertActivation;
 import dev.weft.moe.GateUpLayout;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.RouterSpec;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 class CaseFileTest {
+  @TempDir Path folder;
+
   @Test
   void theNameIsTheFilesWithoutItsExtension() {
     Safetensors content = edited("conv1d-w2-silu", c -> {});
@@ -174,6 +183,14 @@ class CaseFileTest {
   }
 
   @Test
+  void anExtentBeyondWhatCanBeAddressedIsNamed() {
+    assertProblem(
+        "tensor q [T,H,D]: expected extents below 2^31, but was bf16[0, 4294967296, 64]",
+        "moba-single-block",
+        c -> c.tensors.put("q", HostTensor.allocate(DataType.BF16, 0, 1L << 32, 64)));
+  }
+
+  @Test
   void aTensorOfAnotherTypeIsNamed() {
     assertProblem(
         "tensor q [T,H,D]: expected f32, f16 or bf16[any, any, any], but was i32[40, 2, 64]",
@@ -217,6 +234,39 @@ class CaseFileTest {
             + " causal_conv1d, or a name that starts with 'expected.'",
         "conv1d-w2-silu",
         c -> c.tensors.put("biass", HostTensor.allocate(DataType.F32, 130)));
+  }
+
+  @Test
+  void aDamagedHeaderGivesTheClearErrorOrACase() throws IOException {
+    SplittableRandom random = new SplittableRandom(20_260_102);
+    int cases = 0;
+    int errors = 0;
+    for (String vector : GoldenVectors.names()) {
+      Path file = folder.resolve(vector);
+      edited(vector, c -> {}).write(file);
+      byte[] whole = Files.readAllBytes(file);
+      int header = 8 + ByteBuffer.wrap(whole).order(ByteOrder.LITTLE_ENDIAN).getInt();
+      for (int round = 0; round < 100; round++) {
+        byte[] damaged = whole.clone();
+        // Digits stay digits and letters letters, or hardly any header would stay JSON.
+        int at = 8 + random.nextInt(header - 8);
+        char was = (char) damaged[at];
+        damaged[at] =
+            (byte)
+                (Character.isDigit(was)
+                    ? '0' + random.nextInt(10)
+                    : Character.isLetter(was) ? 'a' + random.nextInt(26) : random.nextInt(128));
+        try {
+          CaseFile.of(vector, Safetensors.parse(vector, MemorySegment.ofArray(damaged)));
+          cases++;
+        } catch (VectorFormatException e) {
+          errors++;
+          assertTrue(message(e).startsWith(vector + ": "), message(e));
+          assertEquals(1, message(e).lines().count(), message(e));
+        }
+      }
+    }
+    assertTrue(cases > 100 && errors > 1000, cases + " cases, " + errors + " errors");
   }
 
   /** What a test changes of a golden vector. */

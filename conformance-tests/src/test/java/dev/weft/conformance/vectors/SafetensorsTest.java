@@ -28,6 +28,7 @@ import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 
 class SafetensorsTest {
@@ -349,8 +350,7 @@ class SafetensorsTest {
     assertFalse(message.contains("\n"), message);
   }
 
-  private static void assertProblem(
-      String message, org.junit.jupiter.api.function.Executable executable) {
+  private static void assertProblem(String message, Executable executable) {
     assertEquals(message, problem(executable));
   }
 
