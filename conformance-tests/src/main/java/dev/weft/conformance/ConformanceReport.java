@@ -1,6 +1,13 @@
 package dev.weft.conformance;
 
 import dev.weft.DeviceInfo;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.List;
@@ -12,6 +19,7 @@ public final class ConformanceReport {
   private final String providerClass;
   private final long salt;
   private final Set<Profile> profiles;
+  private final Instant start = Instant.now().truncatedTo(ChronoUnit.SECONDS);
   private final List<CaseOutcome> outcomes = new ArrayList<>();
 
   ConformanceReport(DeviceInfo device, String providerClass, long salt, Set<Profile> profiles) {
@@ -101,5 +109,60 @@ public final class ConformanceReport {
    */
   public Set<Profile> profiles() {
     return EnumSet.copyOf(profiles);
+  }
+
+  /**
+   * Returns when the run began.
+   *
+   * @return to the second
+   */
+  public Instant start() {
+    return start;
+  }
+
+  /**
+   * Says in one line how it went.
+   *
+   * @return such as {@code cpu:0: 412 passed, 0 failed, 3 unsupported, 0 waived, 12 not run}
+   */
+  public String summary() {
+    return device.selector()
+        + ": "
+        + count(CaseStatus.PASS)
+        + " passed, "
+        + count(CaseStatus.FAIL)
+        + " failed, "
+        + count(CaseStatus.UNSUPPORTED)
+        + " unsupported, "
+        + count(CaseStatus.WAIVED)
+        + " waived, "
+        + count(CaseStatus.NOT_RUN)
+        + " not run";
+  }
+
+  /**
+   * Writes the report as {@code PROVIDER.json} for programs and {@code PROVIDER.html} for people,
+   * each whole, by rename. A device other than the provider's first adds its index to the names.
+   *
+   * @param directory where to; made if absent
+   * @return the page
+   * @throws IOException if it cannot be written
+   */
+  public Path writeTo(Path directory) throws IOException {
+    Files.createDirectories(directory);
+    int index = device.descriptor().index();
+    String name = device.providerId() + (index == 0 ? "" : "-" + index);
+    write(directory, name + ".json", new ReportJson(this).text());
+    return write(directory, name + ".html", new ReportPage(this).text());
+  }
+
+  private static Path write(Path directory, String name, String text) throws IOException {
+    Path whole = Files.createTempFile(directory, name, ".part");
+    try {
+      Files.write(whole, text.getBytes(StandardCharsets.UTF_8));
+      return Files.move(whole, directory.resolve(name), StandardCopyOption.REPLACE_EXISTING);
+    } finally {
+      Files.deleteIfExists(whole);
+    }
   }
 }

@@ -5,6 +5,9 @@ import static org.junit.jupiter.api.DynamicTest.dynamicTest;
 
 import dev.weft.DeviceOptions;
 import dev.weft.spi.KernelProvider;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.LinkedHashMap;
@@ -138,7 +141,13 @@ public abstract class KernelProviderConformance {
     List<DynamicNode> nodes = new ArrayList<>();
     tree(run, report).forEach(nodes::add);
     nodes.add(dynamicTest("the suite ran", () -> conclude(report)));
-    return nodes.stream().onClose(run::close);
+    return nodes.stream()
+        .onClose(
+            () -> {
+              try (run) {
+                write(report);
+              }
+            });
   }
 
   private static List<DynamicNode> tree(ConformanceRun run, ConformanceReport report) {
@@ -168,6 +177,14 @@ public abstract class KernelProviderConformance {
               : new ConformanceFailure(outcome.message(), outcome.failure());
       case UNSUPPORTED, WAIVED, NOT_RUN ->
           Assumptions.abort(outcome.status() + ": " + outcome.message());
+    }
+  }
+
+  private static void write(ConformanceReport report) {
+    try {
+      report.writeTo(Path.of(System.getProperty("weft.conformance.report", "target/conformance")));
+    } catch (IOException e) {
+      throw new UncheckedIOException("the conformance report cannot be written", e);
     }
   }
 
