@@ -2,11 +2,14 @@ package dev.weft.conformance;
 
 import dev.weft.DataType;
 import dev.weft.Device;
+import dev.weft.DeviceOptions;
 import dev.weft.Graph;
 import dev.weft.HostTensor;
 import dev.weft.Stream;
 import dev.weft.Tensor;
+import dev.weft.Weft;
 import dev.weft.spi.Expected;
+import dev.weft.spi.KernelProvider;
 import dev.weft.spi.Oracle;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -15,6 +18,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -38,6 +42,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class CaseContext {
   private final ConformanceCase testCase;
+  private final KernelProvider provider;
   private final Side tested;
   private final Side reference;
   private final Oracle oracle;
@@ -52,12 +57,14 @@ public final class CaseContext {
 
   CaseContext(
       ConformanceCase testCase,
+      KernelProvider provider,
       Device device,
       Device referenceDevice,
       Oracle oracle,
       long salt,
       boolean replays) {
     this.testCase = testCase;
+    this.provider = provider;
     this.tested = new Side(this, device, true);
     this.reference = new Side(this, referenceDevice, false);
     this.oracle = oracle;
@@ -100,6 +107,35 @@ public final class CaseContext {
    */
   public Oracle oracle() {
     return oracle;
+  }
+
+  /**
+   * Returns the provider under test.
+   *
+   * @return the provider
+   */
+  public KernelProvider provider() {
+    return provider;
+  }
+
+  /**
+   * Opens the device under test once more, with other options.
+   *
+   * @param change changes the options of the run
+   * @return the device, closed with the case
+   */
+  public Device openAgain(Consumer<DeviceOptions.Builder> change) {
+    DeviceOptions given = tested.device().options();
+    DeviceOptions.Builder options =
+        DeviceOptions.builder()
+            .threads(given.threads())
+            .synchronous(given.synchronous())
+            .memoryLimit(given.memoryLimit())
+            .validate(false);
+    given.properties().forEach(options::property);
+    change.accept(options);
+    int index = tested.device().info().descriptor().index();
+    return keep(Weft.open(provider, Integer.toString(index), options.build()));
   }
 
   /**
@@ -549,6 +585,48 @@ public final class CaseContext {
     if (!condition) {
       throw new ConformanceFailure(message);
     }
+  }
+
+  /**
+   * Demands something.
+   *
+   * @param condition what must hold
+   * @param message says what is wrong otherwise, with the numbers
+   */
+  public void require(boolean condition, Supplier<String> message) {
+    checks++;
+    if (!condition) {
+      throw new ConformanceFailure(message.get());
+    }
+  }
+
+  /**
+   * Demands that a call throws.
+   *
+   * @param type what it must throw
+   * @param call the call
+   * @param fragments what the message must contain
+   * @param <T> what it must throw
+   * @return what it threw
+   */
+  public <T extends Throwable> T requireThrows(Class<T> type, Runnable call, String... fragments) {
+    Throwable thrown = null;
+    try {
+      call.run();
+    } catch (Throwable t) {
+      thrown = t;
+    }
+    if (!type.isInstance(thrown)) {
+      throw new ConformanceFailure(
+          "expected " + type.getSimpleName() + ", but got " + (thrown == null ? "none" : thrown));
+    }
+    for (String fragment : fragments) {
+      require(
+          String.valueOf(thrown.getMessage()).contains(fragment),
+          "expected '" + fragment + "' in the message of " + thrown);
+    }
+    checks++;
+    return type.cast(thrown);
   }
 
   /**
