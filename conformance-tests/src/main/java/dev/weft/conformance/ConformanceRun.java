@@ -197,7 +197,8 @@ public final class ConformanceRun implements AutoCloseable {
     CaseContext context;
     try {
       context =
-          new CaseContext(c, provider, device, reference, oracle, salt, profiles.contains(Profile.GRAPHS));
+          new CaseContext(
+              c, provider, device, reference, oracle, salt, profiles.contains(Profile.GRAPHS));
     } catch (Throwable t) {
       return failed(c, start, 0, describe(t), t);
     }

@@ -142,12 +142,11 @@ public abstract class KernelProviderConformance {
     tree(run, report).forEach(nodes::add);
     nodes.add(dynamicTest("the suite ran", () -> conclude(report)));
     return nodes.stream()
-        .onClose(
-            () -> {
-              try (run) {
-                write(report);
-              }
-            });
+        .onClose(() -> {
+          try (run) {
+            write(report);
+          }
+        });
   }
 
   private static List<DynamicNode> tree(ConformanceRun run, ConformanceReport report) {

@@ -116,7 +116,9 @@ final class ReportPage {
     }
   }
 
-  /** Rows are features of operations, columns data types; a cell says how many of how many passed. */
+  /**
+   * Rows are features of operations, columns data types; a cell says how many of how many passed.
+   */
   private void matrix(Map<String, List<CaseOutcome>> operations) {
     List<DataType> types = new ArrayList<>();
     for (DataType type : DataType.values()) {
@@ -125,31 +127,28 @@ final class ReportPage {
       }
     }
     page.append("<h2>Operation, feature, data type</h2>\n<table class=\"matrix\">");
-    operations.forEach(
-        (operation, outcomes) -> {
-          page.append("<tr><th>").append(escape(operation)).append("</th>");
-          for (DataType type : types) {
-            page.append("<th>").append(type.text()).append("</th>");
-          }
-          page.append("</tr>\n");
-          Map<String, Map<DataType, List<CaseOutcome>>> rows = new TreeMap<>();
-          for (CaseOutcome outcome : outcomes) {
-            rows.computeIfAbsent(
-                    outcome.testCase().feature(), f -> new EnumMap<>(DataType.class))
-                .computeIfAbsent(outcome.testCase().dataType(), t -> new ArrayList<>())
-                .add(outcome);
-          }
-          rows.forEach(
-              (feature, cells) -> {
-                page.append("<tr><td>").append(escape(feature)).append("</td>");
-                for (DataType type : types) {
-                  page.append("<td>");
-                  cell(cells.getOrDefault(type, List.of()));
-                  page.append("</td>");
-                }
-                page.append("</tr>\n");
-              });
-        });
+    operations.forEach((operation, outcomes) -> {
+      page.append("<tr><th>").append(escape(operation)).append("</th>");
+      for (DataType type : types) {
+        page.append("<th>").append(type.text()).append("</th>");
+      }
+      page.append("</tr>\n");
+      Map<String, Map<DataType, List<CaseOutcome>>> rows = new TreeMap<>();
+      for (CaseOutcome outcome : outcomes) {
+        rows.computeIfAbsent(outcome.testCase().feature(), f -> new EnumMap<>(DataType.class))
+            .computeIfAbsent(outcome.testCase().dataType(), t -> new ArrayList<>())
+            .add(outcome);
+      }
+      rows.forEach((feature, cells) -> {
+        page.append("<tr><td>").append(escape(feature)).append("</td>");
+        for (DataType type : types) {
+          page.append("<td>");
+          cell(cells.getOrDefault(type, List.of()));
+          page.append("</td>");
+        }
+        page.append("</tr>\n");
+      });
+    });
     page.append("</table>\n");
   }
 
@@ -207,7 +206,8 @@ final class ReportPage {
   }
 
   private void bar(double ratio) {
-    page.append(String.format(Locale.ROOT, "%.3g", ratio)).append(" <span class=\"bar\"><i class=\"");
+    page.append(String.format(Locale.ROOT, "%.3g", ratio))
+        .append(" <span class=\"bar\"><i class=\"");
     page.append(ratio > 1 ? "fail" : ratio > 0.9 ? "part" : "pass").append("\" style=\"width:");
     page.append(String.format(Locale.ROOT, "%.1f", 100 * Math.min(1, ratio)));
     page.append("%\"></i></span>");

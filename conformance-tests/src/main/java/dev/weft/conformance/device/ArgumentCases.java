@@ -136,7 +136,9 @@ final class ArgumentCases {
     sample.check();
   }
 
-  /** Lengths that no caller may give. What they make is unspecified, but it stays in the outputs. */
+  /**
+   * Lengths that no caller may give. What they make is unspecified, but it stays in the outputs.
+   */
   private static List<HostTensor> badLengths(Sample<?> sample) {
     List<HostTensor> bad = new ArrayList<>();
     int n = (int) sample.lengths().shape()[0];

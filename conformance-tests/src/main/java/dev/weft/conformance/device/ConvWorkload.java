@@ -63,8 +63,7 @@ final class ConvWorkload extends Workload<CausalConv1d> {
     @Override
     Launchable launchable(CausalConv1d kernel, Function<Operand, Tensor> on) {
       Conv1dBinding weights = kernel.bind(on.apply(weight), on.apply(bias));
-      Conv1dForward a =
-          Conv1dForward.of(weights, on.apply(x), on.apply(cuSeqlens), on.apply(out));
+      Conv1dForward a = Conv1dForward.of(weights, on.apply(x), on.apply(cuSeqlens), on.apply(out));
       return new Launchable(weights, stream -> kernel.forward(stream, a));
     }
 

@@ -93,11 +93,10 @@ final class GraphCases {
     Graph graph =
         c.keep(
             c.stream()
-                .capture(
-                    s -> {
-                      s.copy(a, b);
-                      s.fill(a, (byte) 0x33);
-                    }));
+                .capture(s -> {
+                  s.copy(a, b);
+                  s.fill(a, (byte) 0x33);
+                }));
     Stream other = c.keep(device.newStream());
     for (int round = 0; round < 10; round++) {
       other.fill(a, (byte) round);
@@ -136,11 +135,10 @@ final class GraphCases {
         IllegalArgumentException.class,
         () ->
             c.stream()
-                .capture(
-                    s -> {
-                      s.zero(a);
-                      throw new IllegalArgumentException("the body's own");
-                    })
+                .capture(s -> {
+                  s.zero(a);
+                  throw new IllegalArgumentException("the body's own");
+                })
                 .close(),
         "the body's own");
     c.stream().synchronize(); // eager again
@@ -158,11 +156,14 @@ final class GraphCases {
             () -> c.stream().synchronize(),
             () -> c.stream().record().close(),
             () -> inner.launch(c.stream()),
-            () -> c.stream().capture(s -> {}).close(),
-            () -> c.stream().download(a, HostTensor.allocate(DataType.I32, 1)))) {
+            () -> c.stream().capture(s -> {}).close())) {
       c.requireThrows(
           IllegalStateException.class, () -> c.stream().capture(s -> call.run()).close(), "captur");
     }
+    c.requireThrows(
+        IllegalStateException.class,
+        () -> c.stream().capture(s -> s.download(a, HostTensor.allocate(DataType.I32, 1))).close(),
+        "native");
     c.stream().zero(a);
     c.stream().synchronize();
   }
@@ -201,11 +202,10 @@ final class GraphCases {
     Launchable largeLaunch = large.launchable(kernel);
     c.stream().reserve(kernel.workspaceBytes(small.limits));
     Graph graph = c.keep(c.stream().capture(smallLaunch::on));
-    c.launchOnce(
-        stream -> {
-          largeLaunch.on(stream); // grows the stream's scratch, which the graph must not lose
-          graph.launch(stream);
-        });
+    c.launchOnce(stream -> {
+      largeLaunch.on(stream); // grows the stream's scratch, which the graph must not lose
+      graph.launch(stream);
+    });
     large.check();
     small.check();
   }
@@ -223,8 +223,7 @@ final class GraphCases {
     try (Stream gone = device.newStream()) {
       K kernel = device.prepare(w.spec());
       Launchable launch =
-          sample.launchable(
-              kernel, o -> inputs.containsKey(o) ? inputs.get(o) : c.tested().of(o));
+          sample.launchable(kernel, o -> inputs.containsKey(o) ? inputs.get(o) : c.tested().of(o));
       gone.reserve(kernel.workspaceBytes(sample.limits));
       graph = c.keep(gone.capture(launch::on));
       launch.close();

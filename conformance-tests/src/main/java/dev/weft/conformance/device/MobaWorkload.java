@@ -59,8 +59,7 @@ final class MobaWorkload extends Workload<MobaAttention> {
       cuSeqlens = c.ints(prefix + "cuSeqlens", cuSeqlens(lengths));
       out = c.tensor(prefix + "out", TYPE, tokens, HEADS, DIM).output();
       lse = c.tensor(prefix + "lse", DataType.F32, tokens, HEADS).output();
-      selection =
-          c.tensor(prefix + "selection", DataType.I32, tokens, HEADS, TOP_K - 1).output();
+      selection = c.tensor(prefix + "selection", DataType.I32, tokens, HEADS, TOP_K - 1).output();
     }
 
     private Operand rows(String name, int heads) {

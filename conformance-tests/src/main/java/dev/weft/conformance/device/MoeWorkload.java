@@ -69,9 +69,7 @@ final class MoeWorkload extends Workload<MoeDispatch> {
 
     private MoeBinding bind(MoeDispatch kernel, Function<Operand, Tensor> on) {
       return kernel.bind(
-          MoeWeights.of(on.apply(down))
-              .gateUp(on.apply(gateUp))
-              .routerWeight(on.apply(router)));
+          MoeWeights.of(on.apply(down)).gateUp(on.apply(gateUp)).routerWeight(on.apply(router)));
     }
 
     private MoeForward arguments(MoeBinding weights, Function<Operand, Tensor> on) {

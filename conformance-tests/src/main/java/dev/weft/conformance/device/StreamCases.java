@@ -29,7 +29,8 @@ final class StreamCases {
         deviceCase(OPERATION, "events-order-streams", StreamCases::eventsOrder),
         deviceCase(OPERATION, "events-complete-and-measure", StreamCases::eventsMeasure),
         deviceCase(OPERATION, "event-wait-covers-earlier-work", StreamCases::eventWait),
-        deviceCase(OPERATION, "many-threads", c -> threads(c, Thread.ofPlatform().daemon().factory())),
+        deviceCase(
+            OPERATION, "many-threads", c -> threads(c, Thread.ofPlatform().daemon().factory())),
         deviceCase(OPERATION, "virtual-threads", c -> threads(c, Thread.ofVirtual().factory())),
         deviceCase(OPERATION, "close-drains", StreamCases::closeDrains),
         deviceCase(OPERATION, "default-stream", StreamCases::defaultStream),
@@ -154,15 +155,14 @@ final class StreamCases {
       results.add(back);
       int last = 0x30 + t;
       threads.add(
-          factory.newThread(
-              () -> {
-                try {
-                  chain(stream, a, b, 10, last);
-                  stream.download(b, back);
-                } catch (Throwable e) {
-                  failures.add(e);
-                }
-              }));
+          factory.newThread(() -> {
+            try {
+              chain(stream, a, b, 10, last);
+              stream.download(b, back);
+            } catch (Throwable e) {
+              failures.add(e);
+            }
+          }));
     }
     threads.forEach(Thread::start);
     for (Thread thread : threads) {

@@ -178,8 +178,7 @@ final class TransferCases {
             byte expected =
                 in
                     ? want.segment()
-                        .get(
-                            ValueLayout.JAVA_BYTE, ((i * 6L + (j - 1)) * 7 + (k - 2)) * size + b)
+                        .get(ValueLayout.JAVA_BYTE, ((i * 6L + (j - 1)) * 7 + (k - 2)) * size + b)
                     : 0x77;
             c.require(
                 all.segment().get(ValueLayout.JAVA_BYTE, at) == expected,
@@ -270,11 +269,7 @@ final class TransferCases {
     HostTensor tail = HostTensor.allocate(DataType.U8, n - 7);
     c.stream().download(tensor.slice(0, 7, n), tail);
     c.stream().synchronize();
-    same(
-        c,
-        "all but 7 bytes",
-        tail,
-        HostTensor.of(DataType.U8, host.segment().asSlice(7), n - 7));
+    same(c, "all but 7 bytes", tail, HostTensor.of(DataType.U8, host.segment().asSlice(7), n - 7));
   }
 
   private static void betweenDevices(CaseContext c) {

@@ -16,7 +16,8 @@ import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A small launch of one operation, for the cases that ask how launches behave whatever they compute.
+ * A small launch of one operation, for the cases that ask how launches behave whatever they
+ * compute.
  *
  * @param <K> the operation's kernel type
  */
