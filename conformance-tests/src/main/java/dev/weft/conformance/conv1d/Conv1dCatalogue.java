@@ -11,6 +11,11 @@ public final class Conv1dCatalogue implements CaseCatalogue {
 
   @Override
   public Stream<ConformanceCase> cases() {
-    return Stream.of();
+    return Stream.of(
+            new Conv1dForwardCases().cases(),
+            new Conv1dUpdateCases().cases(),
+            new Conv1dBackwardCases().cases(),
+            new Conv1dChainCases().cases())
+        .flatMap(cases -> cases);
   }
 }
