@@ -102,7 +102,7 @@ final class MobaHead {
     if (ownBlock <= topK - 1) {
       return allBefore(ownBlock);
     }
-    return highest(scores(q, ownBlock), topK - 1);
+    return topK == 1 ? new int[0] : highest(scores(q, ownBlock), topK - 1);
   }
 
   static int[] allBefore(int ownBlock) {

@@ -275,15 +275,18 @@ final class MobaOracle {
       return markUnwritten(law.output(value, error, rms));
     }
 
-    /** The output, its bounds being complete. */
+    /** The output, its bounds being complete: NaN and infinities exactly, as with the other. */
     Expected expected() {
       for (int i = 0; i < value.length; i++) {
-        if (!Double.isFinite(value[i])) {
-          error[i] = 0;
-          rms[i] = 0;
-        }
+        boolean finite = Double.isFinite(value[i]);
+        error[i] = finite ? orInfinity(error[i]) : 0;
+        rms[i] = finite ? orInfinity(rms[i]) : 0;
       }
       return markUnwritten(new Expected(value, error, rms));
+    }
+
+    private static double orInfinity(double bound) {
+      return Double.isNaN(bound) ? Double.POSITIVE_INFINITY : bound;
     }
 
     private Expected markUnwritten(Expected expected) {
