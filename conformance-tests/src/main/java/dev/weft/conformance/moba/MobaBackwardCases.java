@@ -86,14 +86,18 @@ final class MobaBackwardCases {
     add("scores-1e4", Family.LARGE, plain, Given.SELECTION, F32, BF16);
     adversarial("logits-40", t -> plain.apply(t).q(Values.normal(13)), F32, F16);
     adversarial(
-        "all-equal", t -> plain.apply(t).q(Values.constant(0.7)).k(Values.constant(0.3)), F32, BF16);
+        "all-equal",
+        t -> plain.apply(t).q(Values.constant(0.7)).k(Values.constant(0.3)),
+        F32,
+        BF16);
     adversarial(
         "one-block-wanted-by-all",
         t ->
             new MobaSetup(t, 4, 2, 64, 16, 2, 400)
                 .q(Values.uniform(0.5, 1))
                 .k(Values.normal(0.1).rows(32, 48, 1)),
-        F32, BF16);
+        F32,
+        BF16);
     double nan = Double.NaN;
     adversarial(
         "nan-block",
@@ -102,7 +106,8 @@ final class MobaBackwardCases {
                 .q(Values.uniform(0.5, 1))
                 .k(Values.normal(1).rows(65, 66, nan))
                 .v(Values.normal(1).rows(62, 78, nan)),
-        F32, BF16);
+        F32,
+        BF16);
     adversarial(
         "nan-neighbour",
         t ->
@@ -110,7 +115,8 @@ final class MobaBackwardCases {
                 .q(Values.normal(1).rows(30, 90, nan))
                 .k(Values.normal(1).rows(30, 90, nan))
                 .v(Values.normal(1).rows(30, 90, Double.POSITIVE_INFINITY)),
-        F32, F16);
+        F32,
+        F16);
   }
 
   private void options() {
@@ -128,7 +134,8 @@ final class MobaBackwardCases {
         Family.RANDOM,
         t -> new MobaSetup(t, 4, 2, 64, 16, 8, 60, 30),
         Given.NONE,
-        F32, BF16);
+        F32,
+        BF16);
     add("garbage-selection", Family.RANDOM, plain, Given.GARBAGE, F32);
   }
 
@@ -136,8 +143,7 @@ final class MobaBackwardCases {
     add(feature, Family.RANDOM, setup, Given.SELECTION, types);
   }
 
-  private void adversarial(
-      String feature, Function<DataType, MobaSetup> setup, DataType... types) {
+  private void adversarial(String feature, Function<DataType, MobaSetup> setup, DataType... types) {
     add(feature, Family.ADVERSARIAL, setup, Given.SELECTION, types);
   }
 
@@ -219,9 +225,7 @@ final class MobaBackwardCases {
         return new Gradients(parts.get(0), parts.get(1), parts.get(2));
       }
       return new Gradients(
-          setup.dq ? q.output() : null,
-          setup.dk ? k.output() : null,
-          setup.dv ? v.output() : null);
+          setup.dq ? q.output() : null, setup.dk ? k.output() : null, setup.dv ? v.output() : null);
     }
 
     private static CaseContext.TensorOf of(
@@ -235,13 +239,10 @@ final class MobaBackwardCases {
     static Forward byReference(CaseContext c, MobaSetup setup, MobaSetup.Inputs inputs) {
       Side side = c.reference();
       Tensor out =
-          c.keep(
-              side.device()
-                  .allocate(setup.type, setup.tokens(), setup.heads, setup.valueDim));
+          c.keep(side.device().allocate(setup.type, setup.tokens(), setup.heads, setup.valueDim));
       Tensor lse = c.keep(side.device().allocate(F32, setup.tokens(), setup.heads));
       Tensor selection =
-          c.keep(
-              side.device().allocate(I32, setup.tokens(), setup.heads, setup.topK - 1));
+          c.keep(side.device().allocate(I32, setup.tokens(), setup.heads, setup.topK - 1));
       Stream stream = side.device().defaultStream();
       side.prepare(setup.spec(Mode.FORWARD))
           .forward(

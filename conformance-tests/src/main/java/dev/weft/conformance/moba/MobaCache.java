@@ -1,5 +1,6 @@
 package dev.weft.conformance.moba;
 
+import static dev.weft.DataType.F32;
 import static dev.weft.DataType.I32;
 
 import dev.weft.HostTensor;
@@ -14,14 +15,15 @@ import dev.weft.moba.MobaAttention;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moba.MobaPaged;
 import dev.weft.spi.Expected;
+import java.util.Arrays;
 import java.util.Map;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A paged cache that a case fills step by step with the tokens of packed sequences, each step checked
- * against the oracle. Pages are shuffled; pages in no use hold NaN, and entries of the page table
- * that no sequence needs yet hold garbage.
+ * A paged cache that a case fills step by step with the tokens of packed sequences, each step
+ * checked against the oracle. Pages are shuffled; pages in no use hold NaN, and entries of the page
+ * table that no sequence needs yet hold garbage.
  */
 final class MobaCache {
   final Operand keyCache;
@@ -43,7 +45,6 @@ final class MobaCache {
   private final MobaAttentionSpec spec;
   private final MobaAttention moba;
   private final int pageSize;
-  private final int rows;
   private final Operand q;
   private final Operand k;
   private final Operand v;
@@ -74,7 +75,6 @@ final class MobaCache {
     this.c = c;
     this.setup = setup;
     this.spec = spec;
-    this.rows = rows;
     pageSize = spec.pageSize();
     moba = c.tested().prepare(spec);
     allQ = c.read(inputs.q());
@@ -100,7 +100,7 @@ final class MobaCache {
         own[i] = order[next++];
       }
     }
-    long total = count + spare;
+    long total = order.length;
     Values unused = Values.constant(Double.NaN);
     keyCache =
         c.tensor(name + "keyCache", setup.type, total, pageSize, setup.kvHeads, setup.dim)
@@ -121,15 +121,19 @@ final class MobaCache {
             .values(unused)
             .inout();
     pageTable =
-        c.tensor(name + "pageTable", I32, sequences, columns + 2).values(Values.constant(-1)).input();
+        c.tensor(name + "pageTable", I32, sequences, columns + 2)
+            .values(Values.constant(-1))
+            .input();
     cacheLens = c.tensor(name + "cacheLens", I32, sequences).values(Values.constant(0)).input();
     cuSeqlens = c.tensor(name + "cuSeqlens", I32, sequences + 1).values(Values.constant(0)).input();
     q = c.tensor(name + "q", setup.type, rows, setup.heads, setup.dim).values(unused).input();
     k = c.tensor(name + "k", setup.type, rows, setup.kvHeads, setup.dim).values(unused).input();
-    v = c.tensor(name + "v", setup.type, rows, setup.kvHeads, setup.valueDim).values(unused).input();
+    v =
+        c.tensor(name + "v", setup.type, rows, setup.kvHeads, setup.valueDim)
+            .values(unused)
+            .input();
     out = c.tensor(name + "out", setup.type, rows, setup.heads, setup.valueDim).output();
-    lse =
-        setup.lse ? c.tensor(name + "lse", dev.weft.DataType.F32, rows, setup.heads).output() : null;
+    lse = setup.lse ? c.tensor(name + "lse", F32, rows, setup.heads).output() : null;
     selection =
         setup.selection
             ? c.tensor(name + "selection", I32, rows, setup.heads, setup.topK - 1).output()
@@ -277,7 +281,7 @@ final class MobaCache {
   void checkAttended(int... added) {
     MobaPaged reference = pagedOn(c.reference());
     if (selection != null) {
-      MobaChecks.written(c, selection, java.util.Arrays.stream(added).sum());
+      MobaChecks.written(c, selection, Arrays.stream(added).sum());
       mirror(selection);
       c.requireNoFault(
           c.oracle().mobaPagedSelectionFault(spec, reference, c.reference().of(selection)));
@@ -322,7 +326,7 @@ final class MobaCache {
         HostTensor.of(
             setup.type,
             means.segment(),
-            means.elements() / (setup.kvHeads * setup.dim),
+            means.elements() / setup.kvHeads / setup.dim,
             setup.kvHeads,
             setup.dim);
     copyRows(flat, Math.toIntExact(slot), mean, 0, 1);

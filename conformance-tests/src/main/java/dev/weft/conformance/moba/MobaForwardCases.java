@@ -7,6 +7,7 @@ import static dev.weft.DataType.F32;
 import dev.weft.DataType;
 import dev.weft.Graph;
 import dev.weft.HostTensor;
+import dev.weft.Stream;
 import dev.weft.Tensor;
 import dev.weft.conformance.CaseContext;
 import dev.weft.conformance.ConformanceCase;
@@ -82,7 +83,8 @@ final class MobaForwardCases {
   private void batches() {
     random("length-1", t -> new MobaSetup(t, 2, 1, 64, 16, 3, 1), F32, BF16);
     random("block-and-1", t -> new MobaSetup(t, 2, 1, 64, 16, 3, 17, 33), F32, F16);
-    random("empty-sequences", t -> new MobaSetup(t, 2, 1, 64, 16, 3, 0, 40, 0, 0, 17, 0), F32, BF16);
+    random(
+        "empty-sequences", t -> new MobaSetup(t, 2, 1, 64, 16, 3, 0, 40, 0, 0, 17, 0), F32, BF16);
     random("no-sequences", t -> new MobaSetup(t, 2, 1, 64, 16, 3).padding(7), F32);
     random("no-rows", t -> new MobaSetup(t, 2, 1, 64, 16, 3).padding(0), F32);
     random("only-empty", t -> new MobaSetup(t, 2, 1, 64, 16, 3, 0, 0).padding(0), F32);
@@ -98,9 +100,7 @@ final class MobaForwardCases {
         F32);
     random("65537-own-blocks", t -> new MobaSetup(t, 1, 1, 8, 1, 1, 65537), F32);
     random(
-        "65537-blocks",
-        t -> new MobaSetup(t, 1, 1, 8, 1, 2, 65537).profiles(Profile.LARGE),
-        F32);
+        "65537-blocks", t -> new MobaSetup(t, 1, 1, 8, 1, 2, 65537).profiles(Profile.LARGE), F32);
   }
 
   private void values() {
@@ -114,12 +114,14 @@ final class MobaForwardCases {
         "logits-40",
         Family.ADVERSARIAL,
         t -> plain.apply(t).q(Values.normal(1).times(13)),
-        F32, BF16);
+        F32,
+        BF16);
     add(
         "all-equal",
         Family.ADVERSARIAL,
         t -> plain.apply(t).q(Values.constant(0.7)).k(Values.constant(0.3)),
-        F32, F16);
+        F32,
+        F16);
     add(
         "one-block-wanted-by-all",
         Family.ADVERSARIAL,
@@ -127,14 +129,15 @@ final class MobaForwardCases {
             new MobaSetup(t, 4, 2, 64, 16, 3, 200)
                 .q(Values.uniform(0.5, 1))
                 .k(Values.normal(0.1).rows(32, 48, 1)),
-        F32, BF16);
+        F32,
+        BF16);
     add(
         "increasing-scores",
         Family.ADVERSARIAL,
         t ->
             new MobaSetup(t, 2, 1, 8, 4, 5, 300)
                 .q(Values.uniform(0.5, 1))
-                .k(Values.each((draw, i) -> i / 64 / 128.0)),
+                .k(Values.each((draw, i) -> Math.floor(i / 64.0) / 128)),
         F32);
   }
 
@@ -148,13 +151,22 @@ final class MobaForwardCases {
     add(
         "nan-block",
         Family.ADVERSARIAL,
-        t -> plain.apply(t).k(Values.normal(1).rows(65, 66, nan)).v(Values.normal(1).rows(62, 78, nan)),
+        t ->
+            plain
+                .apply(t)
+                .k(Values.normal(1).rows(65, 66, nan))
+                .v(Values.normal(1).rows(62, 78, nan)),
         ALL);
     add(
         "nan-value-unselected",
         Family.ADVERSARIAL,
-        t -> plain.apply(t).k(Values.normal(1).rows(62, 78, -4)).v(Values.normal(1).rows(70, 71, nan)),
-        F32, BF16);
+        t ->
+            plain
+                .apply(t)
+                .k(Values.normal(1).rows(62, 78, -4))
+                .v(Values.normal(1).rows(70, 71, nan)),
+        F32,
+        BF16);
     add(
         "inf-unselected",
         Family.ADVERSARIAL,
@@ -163,7 +175,8 @@ final class MobaForwardCases {
                 .apply(t)
                 .k(Values.normal(1).rows(62, 78, -infinity))
                 .v(Values.normal(1).rows(62, 78, infinity)),
-        F32, F16);
+        F32,
+        F16);
     add(
         "nan-neighbour",
         Family.ADVERSARIAL,
@@ -173,7 +186,8 @@ final class MobaForwardCases {
                 .q(Values.normal(1).rows(30, 150, nan))
                 .k(Values.normal(1).rows(30, 150, nan))
                 .v(Values.normal(1).rows(30, 150, infinity)),
-        F32, BF16);
+        F32,
+        BF16);
     add(
         "nan-query",
         Family.ADVERSARIAL,
@@ -206,16 +220,23 @@ final class MobaForwardCases {
         "out-only",
         Family.EXACT,
         t -> new MobaSetup(t, 4, 2, 64, 16, 3, 150).outputs(false, false),
-        F32, BF16);
-    add("lse-only", Family.EXACT, t -> new MobaSetup(t, 2, 1, 64, 16, 3, 90).outputs(true, false), F32);
-    add("no-lse", Family.EXACT, t -> new MobaSetup(t, 2, 1, 64, 16, 3, 90).outputs(false, true), F32);
+        F32,
+        BF16);
+    add(
+        "lse-only",
+        Family.EXACT,
+        t -> new MobaSetup(t, 2, 1, 64, 16, 3, 90).outputs(true, false),
+        F32);
+    add(
+        "no-lse",
+        Family.EXACT,
+        t -> new MobaSetup(t, 2, 1, 64, 16, 3, 90).outputs(false, true),
+        F32);
   }
 
   /** Zero queries: all keys weigh the same, and a mean of 2^m values is exact. */
   private static MobaSetup evenWeights(MobaSetup setup) {
-    return setup
-        .q(Values.constant(0))
-        .v(Values.each((draw, i) -> (draw.below(i, 5) - 2) / 2.0));
+    return setup.q(Values.constant(0)).v(Values.each((draw, i) -> (draw.below(i, 5) - 2) / 2.0));
   }
 
   private void layouts() {
@@ -244,8 +265,7 @@ final class MobaForwardCases {
             .runs(c -> replay(c, graph, graphSpec)));
   }
 
-  private void random(
-      String feature, Function<DataType, MobaSetup> setup, DataType... types) {
+  private void random(String feature, Function<DataType, MobaSetup> setup, DataType... types) {
     add(feature, Family.RANDOM, setup, types);
   }
 
@@ -254,8 +274,7 @@ final class MobaForwardCases {
     for (DataType type : types) {
       MobaSetup setup = setups.apply(type);
       MobaAttentionSpec spec = setup.spec(Mode.FORWARD);
-      cases.add(
-          begin(feature, family, setup).spec(spec).runs(c -> forward(c, setup, spec)));
+      cases.add(begin(feature, family, setup).spec(spec).runs(c -> forward(c, setup, spec)));
     }
   }
 
@@ -326,7 +345,7 @@ final class MobaForwardCases {
         MobaForward reference,
         Operand selection,
         Tensor reported) {
-      dev.weft.Stream stream = c.reference().device().defaultStream();
+      Stream stream = c.reference().device().defaultStream();
       c.reference().prepare(spec).forward(stream, reference);
       stream.synchronize();
       c.checkBits(selection, reported.download());
@@ -383,8 +402,7 @@ final class MobaForwardCases {
     c.launchOnce(stream -> moba.forward(stream, arguments));
     Graph graph = c.keep(c.stream().capture(stream -> moba.forward(stream, arguments)));
     MobaSetup smaller = new MobaSetup(F32, 2, 1, 32, 8, 3, 3, 71).padding(26);
-    c.overwrite(
-        launch.inputs.cuSeqlens(), HostTensor.ofInts(smaller.cuSeqlens(), 3));
+    c.overwrite(launch.inputs.cuSeqlens(), HostTensor.ofInts(smaller.cuSeqlens(), 3));
     c.launchOnce(graph::launch);
     launch.check(c, smaller, spec);
   }

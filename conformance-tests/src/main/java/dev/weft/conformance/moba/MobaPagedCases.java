@@ -7,7 +7,6 @@ import static dev.weft.DataType.F32;
 import dev.weft.DataType;
 import dev.weft.Graph;
 import dev.weft.HostTensor;
-import dev.weft.Tensor;
 import dev.weft.conformance.CaseContext;
 import dev.weft.conformance.ConformanceCase;
 import dev.weft.conformance.Family;
@@ -91,8 +90,7 @@ final class MobaPagedCases {
   }
 
   private void batches() {
-    Function<DataType, MobaSetup> four =
-        t -> new MobaSetup(t, 4, 2, 64, 16, 3, 90, 40, 33, 120);
+    Function<DataType, MobaSetup> four = t -> new MobaSetup(t, 4, 2, 64, 16, 3, 90, 40, 33, 120);
     add(
         "mixed-batch",
         Family.RANDOM,
@@ -105,7 +103,8 @@ final class MobaPagedCases {
           cache.step(1, 1, 0, 87);
           cache.step(0, 0, 0, 0);
         },
-        F32, BF16);
+        F32,
+        BF16);
     add(
         "rollback",
         Family.RANDOM,
@@ -121,7 +120,8 @@ final class MobaPagedCases {
           cache.step(30, 3);
           cache.step(1, 1);
         },
-        F32, BF16);
+        F32,
+        BF16);
     add(
         "shared-prefix",
         Family.RANDOM,
@@ -198,7 +198,8 @@ final class MobaPagedCases {
                 .k(Values.normal(1).rows(35, 36, Double.NaN))
                 .v(Values.normal(1).rows(32, 48, Double.POSITIVE_INFINITY)),
         MobaPagedCases::decode,
-        F32, BF16);
+        F32,
+        BF16);
   }
 
   private void hazards() {
@@ -346,11 +347,10 @@ final class MobaPagedCases {
     Graph graph =
         c.keep(
             c.stream()
-                .capture(
-                    stream -> {
-                      moba.append(stream, append);
-                      moba.paged(stream, paged);
-                    }));
+                .capture(stream -> {
+                  moba.append(stream, append);
+                  moba.paged(stream, paged);
+                }));
     for (int step = 0; step < 10; step++) {
       cache.next(1, step % 2);
       c.launchOnce(graph::launch);
@@ -366,10 +366,11 @@ final class MobaPagedCases {
     HostTensor table = c.read(cache.pageTable);
     long columns = cache.pageTable.shape()[1];
     for (int column : new int[] {0, 2, 3}) {
-      table.set(columns + column, column == 0 ? 1_000_000_000 : column == 2 ? -7 : Integer.MIN_VALUE);
+      table.set(
+          columns + column, column == 0 ? 1_000_000_000 : column == 2 ? -7 : Integer.MIN_VALUE);
     }
     c.overwrite(cache.pageTable, table);
-    attendBesideABadSequence(c, setup, spec, cache);
+    attendBesideABadSequence(c, spec, cache);
   }
 
   private static void badLengths(CaseContext c, MobaSetup setup, MobaAttentionSpec spec) {
@@ -380,13 +381,13 @@ final class MobaPagedCases {
       HostTensor lengths = c.read(cache.cacheLens);
       lengths.set(1, length);
       c.overwrite(cache.cacheLens, lengths);
-      attendBesideABadSequence(c, setup, spec, cache);
+      attendBesideABadSequence(c, spec, cache);
     }
   }
 
   /** Appends and attends with one token of each of two sequences, of which the second is bad. */
   private static void attendBesideABadSequence(
-      CaseContext c, MobaSetup setup, MobaAttentionSpec spec, MobaCache cache) {
+      CaseContext c, MobaAttentionSpec spec, MobaCache cache) {
     MobaAttention moba = c.tested().prepare(spec);
     MobaAppend append = cache.appendOn(c.tested());
     MobaPaged paged = cache.pagedOn(c.tested());
@@ -428,8 +429,7 @@ final class MobaPagedCases {
       MobaAttentionSpec spec =
           setup.spec(Mode.FORWARD).toBuilder().pageSize(pageSize).modes(Mode.PAGED).build();
       cases.add(
-          ConformanceCase.of(
-                  "moba.paged", type, setup.sizes() + ",p=" + pageSize, feature, family)
+          ConformanceCase.of("moba.paged", type, setup.sizes() + ",p=" + pageSize, feature, family)
               .placement(setup.placement)
               .profiles(profiles.toArray(new Profile[0]))
               .flops(pagedFlops(setup))

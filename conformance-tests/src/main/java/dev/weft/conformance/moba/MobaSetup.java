@@ -16,8 +16,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a MoBA case runs on: the spec, the sequences and what the tensors hold. Its methods change it
- * and return it; once its case is made it is left alone.
+ * What a MoBA case runs on: the spec, the sequences and what the tensors hold. Its methods change
+ * it and return it; once its case is made it is left alone.
  */
 final class MobaSetup {
   final DataType type;
@@ -46,8 +46,7 @@ final class MobaSetup {
   private @Nullable Values k;
   private @Nullable Values v;
 
-  MobaSetup(
-      DataType type, int heads, int kvHeads, int dim, int block, int topK, int... lengths) {
+  MobaSetup(DataType type, int heads, int kvHeads, int dim, int block, int topK, int... lengths) {
     this.type = type;
     this.heads = heads;
     this.kvHeads = kvHeads;
@@ -213,8 +212,7 @@ final class MobaSetup {
   }
 
   /** Describes a [T, heads, width] input, NaN in its padding. */
-  CaseContext.TensorOf gradient(
-      CaseContext c, String name, Values values, int heads, int width) {
+  CaseContext.TensorOf gradient(CaseContext c, String name, Values values, int heads, int width) {
     return c.tensor(name, type, tokens(), heads, width)
         .values(values.rows(used(), tokens(), Double.NaN));
   }
