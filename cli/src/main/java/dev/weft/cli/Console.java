@@ -24,12 +24,4 @@ record Console(PrintWriter out, PrintWriter err, boolean isTerminal) {
     Charset charset = stream.charset();
     return new PrintWriter(stream, true, charset);
   }
-
-  /** Tells a person what is going on; silent when nobody watches. */
-  void note(String text) {
-    if (isTerminal) {
-      err.println(text);
-      err.flush();
-    }
-  }
 }
