@@ -21,6 +21,7 @@ import dev.weft.spi.KernelProvider;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.function.ToDoubleFunction;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -225,7 +226,7 @@ class Conv1dTest {
     Tensor slots = ints(device, 0, 1, 2, 3, 4);
     Tensor flags = flags(device, 1, 1, 0, 1, 1);
     // x, weight, bias, initial states; with the loss sum(out dout) + sum(final dfinal).
-    java.util.function.ToDoubleFunction<float[][]> loss =
+    ToDoubleFunction<float[][]> loss =
         inputs -> {
           Tensor states = floats(device, inputs[3], sequences, channels, width - 1L);
           Tensor out = floats(device, new float[tokens * channels], tokens, channels);

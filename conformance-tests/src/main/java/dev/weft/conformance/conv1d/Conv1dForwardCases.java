@@ -13,11 +13,15 @@ import static dev.weft.conformance.Family.TINY;
 import static dev.weft.conv1d.Activation.NONE;
 
 import dev.weft.DataType;
+import dev.weft.Graph;
+import dev.weft.HostTensor;
+import dev.weft.Limits;
 import dev.weft.conformance.CaseContext;
 import dev.weft.conformance.ConformanceCase;
 import dev.weft.conformance.Family;
 import dev.weft.conformance.Operand;
 import dev.weft.conformance.Placement;
+import dev.weft.conformance.Profile;
 import dev.weft.conformance.Side;
 import dev.weft.conformance.Values;
 import dev.weft.conv1d.CausalConv1d;
@@ -27,6 +31,7 @@ import dev.weft.spi.Expected;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.Function;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -285,19 +290,25 @@ final class Conv1dForwardCases {
 
   private void robustness() {
     CausalConv1dSpec spec = spec(F32, 4).build();
-    for (int[] cu :
-        new int[][] {
-          {0, 9, 4, 12}, {-5, 3, 20, 12}, {Integer.MIN_VALUE, Integer.MAX_VALUE, 0, 1}
-        }) {
-      Conv1dPlan plan = Conv1dPlan.of(4, 4, 4).states(3);
-      cases.add(
-          start("bad-cu-seqlens-" + cases.size(), ADVERSARIAL, spec, plan)
-              .runs(c -> staysInBounds(c, spec, plan, cu)));
-    }
+    Conv1dPlan three = Conv1dPlan.of(4, 4, 4).states(3);
+    inBounds("cu-seqlens-that-descend", spec, three, 0, 9, 4, 12);
+    inBounds("cu-seqlens-beyond-the-rows", spec, three, -5, 3, 20, 12);
+    inBounds(
+        "cu-seqlens-at-the-limits", spec, three, Integer.MIN_VALUE, Integer.MAX_VALUE, 0, 1);
+    inBounds(
+        "ring-at-negative-positions",
+        spec,
+        Conv1dPlan.of(4, 4, 4).states(5).positions(-1, Integer.MIN_VALUE, -1000),
+        0,
+        4,
+        8,
+        12);
+    inBounds(
+        "one-slot-twice", spec, Conv1dPlan.of(4, 4, 4).states(3).indices(1, 1, 1), 0, 4, 8, 12);
     Conv1dPlan plan = Conv1dPlan.of(6, 3, 0, 2).states(3).padding(4);
     cases.add(
         start("replay-after-changes", EXACT, spec, plan)
-            .profiles(dev.weft.conformance.Profile.GRAPHS)
+            .profiles(Profile.GRAPHS)
             .runs(c -> replay(c, spec, plan)));
   }
 
@@ -305,6 +316,11 @@ final class Conv1dForwardCases {
       String feature, Family family, CausalConv1dSpec.Builder builder, Conv1dPlan plan) {
     CausalConv1dSpec spec = builder.build();
     cases.add(start(feature, family, spec, plan).runs(c -> forward(c, spec, plan)));
+  }
+
+  private void inBounds(String feature, CausalConv1dSpec spec, Conv1dPlan plan, int... cuSeqlens) {
+    cases.add(
+        start(feature, ADVERSARIAL, spec, plan).runs(c -> staysInBounds(c, spec, plan, cuSeqlens)));
   }
 
   private static ConformanceCase.Builder start(
@@ -390,7 +406,7 @@ final class Conv1dForwardCases {
     call.check(c, spec, out, c.oracle().conv1dForward(spec, arguments.apply(c.reference())));
   }
 
-  /** Whatever cu_seqlens hold, guards and other slots stay as they are. */
+  /** Whatever the device's values are, guards and inputs stay as they are. */
   private static void staysInBounds(
       CaseContext c, CausalConv1dSpec spec, Conv1dPlan plan, int[] cuSeqlens) {
     Operand x = plan.rowsInput(c, "x", spec);
@@ -407,8 +423,8 @@ final class Conv1dForwardCases {
     Operand x = c.tensor("x", spec.dataType(), plan.rows(), spec.channels()).input();
     Operand out = c.tensor("out", spec.dataType(), plan.rows(), spec.channels()).output();
     Call call = Call.of(c, spec, plan, plan.cuSeqlens());
-    Operand states = java.util.Objects.requireNonNull(call.states);
-    Operand indices = java.util.Objects.requireNonNull(call.cacheIndices);
+    Operand states = Objects.requireNonNull(call.states);
+    Operand indices = Objects.requireNonNull(call.cacheIndices);
     Function<Side, Conv1dForward> arguments = call.arguments(x, out);
     CausalConv1d conv = c.tested().prepare(spec);
     Conv1dForward launch = arguments.apply(c.tested());
@@ -417,13 +433,13 @@ final class Conv1dForwardCases {
       c.check(out, c.oracle().conv1dForward(spec, arguments.apply(c.reference())).get("out"));
       return;
     }
-    c.stream().reserve(conv.workspaceBytes(dev.weft.Limits.of(plan.rows(), plan.count())));
-    dev.weft.Graph graph = c.keep(c.stream().capture(stream -> conv.forward(stream, launch)));
+    c.stream().reserve(conv.workspaceBytes(Limits.of(plan.rows(), plan.count())));
+    Graph graph = c.keep(c.stream().capture(stream -> conv.forward(stream, launch)));
     int[][] lengths = {plan.cuSeqlens(), {0, 1, 1, 13, 15}, {0, 0, 0, 0, 0}, {0, 4, 8, 12, 12}};
     int[][] slots = {plan.indices, {0, 1, 2, 3}, {3, 2, 1, 0}, {5, -1, 4, 1}};
     for (int i = 0; i < lengths.length; i++) {
-      c.overwrite(call.cuSeqlens, dev.weft.HostTensor.ofInts(lengths[i], lengths[i].length));
-      c.overwrite(indices, dev.weft.HostTensor.ofInts(slots[i], slots[i].length));
+      c.overwrite(call.cuSeqlens, HostTensor.ofInts(lengths[i], lengths[i].length));
+      c.overwrite(indices, HostTensor.ofInts(slots[i], slots[i].length));
       c.overwrite(states, c.read(states));
       c.launchOnce(graph::launch);
       call.check(c, spec, out, c.oracle().conv1dForward(spec, arguments.apply(c.reference())));

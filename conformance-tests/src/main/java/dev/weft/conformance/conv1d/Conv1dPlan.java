@@ -9,6 +9,7 @@ import dev.weft.conformance.Values;
 import dev.weft.conv1d.Activation;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.conv1d.Conv1dBinding;
+import dev.weft.spi.Expected;
 import java.util.Arrays;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -214,7 +215,7 @@ final class Conv1dPlan {
 
   /** Holds an output to the law, or where sums are exact to the very value. */
   static void check(
-      CaseContext c, CausalConv1dSpec spec, Operand got, dev.weft.spi.@Nullable Expected expected) {
+      CaseContext c, CausalConv1dSpec spec, Operand got, @Nullable Expected expected) {
     if (isExact(c, spec)) {
       c.checkExact(got, expected);
     } else {

@@ -26,6 +26,7 @@ import dev.weft.conv1d.CausalConv1dSpec.Mode;
 import dev.weft.conv1d.Conv1dUpdate;
 import dev.weft.spi.Expected;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Function;
@@ -156,7 +157,7 @@ final class Conv1dUpdateCases {
     add("no-tokens", ADVERSARIAL, spec(F32, 4), Call.of(0, 0), 3);
     add("no-tokens-ragged", ADVERSARIAL, spec(BF16, 4), Call.of(0, 0).ragged(3), 3);
     int[] many = new int[70];
-    java.util.Arrays.fill(many, 1);
+    Arrays.fill(many, 1);
     add("many-slots", RANDOM, spec(F32, 4).channels(133), Call.of(many), 3);
     add("channels", RANDOM, spec(BF16, 4).channels(1), Call.of(1, 1), 3);
     add("values", LARGE, spec(F32, 4), Call.of(2, 2), 3);

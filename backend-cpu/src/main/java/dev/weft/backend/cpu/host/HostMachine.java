@@ -5,6 +5,7 @@ import com.sun.management.OperatingSystemMXBean;
 import dev.weft.DeviceOptions;
 import dev.weft.spi.DeviceDescriptor;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.management.BufferPoolMXBean;
 import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
@@ -124,7 +125,7 @@ public final class HostMachine {
         if (!name.isEmpty()) {
           return name;
         }
-      } catch (IOException | java.io.UncheckedIOException e) {
+      } catch (IOException | UncheckedIOException e) {
         // a name is all that is lost
       }
     }
