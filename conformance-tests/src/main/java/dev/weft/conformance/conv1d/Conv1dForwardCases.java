@@ -293,8 +293,7 @@ final class Conv1dForwardCases {
     Conv1dPlan three = Conv1dPlan.of(4, 4, 4).states(3);
     inBounds("cu-seqlens-that-descend", spec, three, 0, 9, 4, 12);
     inBounds("cu-seqlens-beyond-the-rows", spec, three, -5, 3, 20, 12);
-    inBounds(
-        "cu-seqlens-at-the-limits", spec, three, Integer.MIN_VALUE, Integer.MAX_VALUE, 0, 1);
+    inBounds("cu-seqlens-at-the-limits", spec, three, Integer.MIN_VALUE, Integer.MAX_VALUE, 0, 1);
     inBounds(
         "ring-at-negative-positions",
         spec,
