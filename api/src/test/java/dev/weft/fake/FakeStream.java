@@ -8,6 +8,7 @@ import dev.weft.spi.BackendStream;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 
@@ -113,6 +114,20 @@ public final class FakeStream implements BackendStream {
 
   public synchronized int pending() {
     return queue.size();
+  }
+
+  /** Enqueues work that says when it runs, and then takes until it is released. */
+  public void block(CountDownLatch running, CountDownLatch release) {
+    submit(
+        "block",
+        () -> {
+          running.countDown();
+          try {
+            release.await();
+          } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+          }
+        });
   }
 
   /** As if someone outside Weft had begun a capture on the native stream. */
