@@ -4,8 +4,9 @@ import dev.weft.DataType;
 import java.util.Arrays;
 
 /**
- * The mean of a block's keys: what forward scores queries against and append stores. Both come
- * here, so that selections over the cache equal those of the unpaged form bit for bit.
+ * The mean of a block's keys: what {@code cpu} scores queries against, and what append stores. Both
+ * come here, so that selections over the cache equal those of the unpaged form bit for bit. (The
+ * oracle sums for itself, lest it share a mistake.)
  */
 public final class BlockMean {
   private final DataType type;
@@ -18,6 +19,7 @@ public final class BlockMean {
    *
    * @param type the storage type
    * @param headDim D
+   * @param blockSize keys per block
    */
   public BlockMean(DataType type, int headDim, int blockSize) {
     this.type = type;

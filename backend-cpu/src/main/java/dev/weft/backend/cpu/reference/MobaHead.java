@@ -2,7 +2,6 @@ package dev.weft.backend.cpu.reference;
 
 import dev.weft.Tensor;
 import dev.weft.backend.cpu.host.Elements;
-import dev.weft.backend.cpu.moba.BlockMean;
 import dev.weft.backend.cpu.moba.MobaSequence;
 import dev.weft.moba.MobaAttentionSpec;
 import java.util.Arrays;
@@ -45,12 +44,13 @@ final class MobaHead {
       MobaAttentionSpec spec, MobaSequence sequence, int kvHead, boolean scored) {
     MobaHead head = new MobaHead(spec, sequence.keys());
     head.readRows(sequence, kvHead);
-    if (scored) {
-      BlockMean mean = new BlockMean(spec.dataType(), spec.headDim(), spec.blockSize());
-      float[] row = new float[spec.headDim()];
-      for (int block = 0; block < head.completeBlocks(); block++) {
-        mean.compute(sequence, block, kvHead, row, 0);
-        widen(row, head.means, block * row.length);
+    for (int block = 0; scored && block < head.completeBlocks(); block++) {
+      for (int c = 0; c < head.dim; c++) {
+        double sum = 0;
+        for (int j = block * head.blockSize; j < (block + 1) * head.blockSize; j++) {
+          sum += head.k[j * head.dim + c];
+        }
+        head.means[block * head.dim + c] = spec.dataType().round(sum / head.blockSize);
       }
     }
     return head;
