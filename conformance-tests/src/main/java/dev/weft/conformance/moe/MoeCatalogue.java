@@ -11,6 +11,12 @@ public final class MoeCatalogue implements CaseCatalogue {
 
   @Override
   public Stream<ConformanceCase> cases() {
-    return Stream.of();
+    return Stream.of(
+            MoeRoutingCases.all(),
+            MoeExpertCases.all(),
+            MoeShapeCases.all(),
+            MoeBackwardCases.all())
+        .flatMap(scenarios -> scenarios)
+        .map(MoeChecks::of);
   }
 }

@@ -1,0 +1,190 @@
+package dev.weft.conformance.moe;
+
+import static dev.weft.DataType.BF16;
+import static dev.weft.DataType.F16;
+import static dev.weft.DataType.F32;
+
+import dev.weft.DataType;
+import dev.weft.conformance.Family;
+import dev.weft.conformance.Placement;
+import dev.weft.conformance.Values;
+import dev.weft.moe.ExpertActivation;
+import dev.weft.moe.GateUpLayout;
+import dev.weft.moe.MoeDispatchSpec;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+
+/** Sizes, padding, layouts in memory, parts of the experts, uneven loads. */
+final class MoeShapeCases {
+  private MoeShapeCases() {}
+
+  static Stream<MoeScenario> all() {
+    List<MoeScenario> cases = new ArrayList<>();
+    sizes(cases);
+    padding(cases);
+    placements(cases);
+    ranges(cases);
+    loads(cases);
+    return cases.stream();
+  }
+
+  private static MoeDispatchSpec.Builder spec(DataType type) {
+    return MoeExpertCases.spec(type);
+  }
+
+  private static void sizes(List<MoeScenario> cases) {
+    for (int tokens : new int[] {0, 1, 2, 7, 33, 129}) {
+      cases.add(MoeScenario.of("tokens", tokens, spec(F32).build()));
+    }
+    for (int tokens : new int[] {0, 1, 65}) {
+      cases.add(MoeScenario.of("tokens", tokens, spec(BF16).build()));
+    }
+    cases.add(MoeScenario.of("tokens", 5, spec(F16).build()));
+    // Sizes of gpt-oss and odd ones: no tile divides them.
+    cases.add(
+        MoeScenario.of(
+            "gpt-oss",
+            3,
+            spec(BF16)
+                .hidden(2880)
+                .intermediate(45)
+                .experts(8)
+                .topK(4)
+                .router(MoeRouters.TOPK_SOFTMAX.spec())
+                .activation(ExpertActivation.SWIGLU_CLAMPED)
+                .gateUpLayout(GateUpLayout.INTERLEAVED)
+                .expertBias(true)
+                .build()));
+    cases.add(MoeScenario.of("hidden-2880", 3, spec(F32).hidden(2880).build()));
+    cases.add(MoeScenario.of("intermediate-2880", 3, spec(F32).intermediate(2880).build()));
+    for (int width : new int[] {1, 3, 17, 33}) {
+      cases.add(
+          MoeScenario.of("odd-intermediate", 9, spec(F32).hidden(20).intermediate(width).build()));
+      cases.add(
+          MoeScenario.of(
+              "odd-intermediate",
+              9,
+              spec(width == 17 ? F16 : BF16).hidden(40).intermediate(width).build()));
+    }
+    for (int hidden : new int[] {1, 5, 37}) {
+      cases.add(MoeScenario.of("odd-hidden", 9, spec(F32).hidden(hidden).build()));
+    }
+    cases.add(MoeScenario.of("odd-hidden", 9, spec(BF16).hidden(37).intermediate(19).build()));
+  }
+
+  private static void padding(List<MoeScenario> cases) {
+    for (int present : new int[] {0, 1, 8, 12}) {
+      cases.add(
+          MoeScenario.of(
+                  "token-count-" + present, 12, spec(F32).sharedIntermediate(6).build())
+              .family(Family.ADVERSARIAL)
+              .present(present));
+    }
+    cases.add(
+        MoeScenario.of("token-count-5", 12, spec(BF16).build())
+            .family(Family.ADVERSARIAL)
+            .present(5));
+    cases.add(
+        MoeScenario.of(
+                "token-count-given", 12, spec(F32).router(MoeRouters.given()).build())
+            .family(Family.ADVERSARIAL)
+            .present(7));
+    cases.add(
+        MoeScenario.of(
+                "token-count-logits",
+                12,
+                spec(F32).experts(16).router(MoeRouters.DEEPSEEK_V3.ofLogits()).build())
+            .family(Family.ADVERSARIAL)
+            .present(7));
+  }
+
+  private static void placements(List<MoeScenario> cases) {
+    for (Placement placement : List.of(Placement.PITCHED, Placement.MISALIGNED)) {
+      String text = placement == Placement.PITCHED ? "pitched" : "misaligned";
+      for (DataType type : List.of(F32, BF16, F16)) {
+        cases.add(
+            MoeScenario.of(
+                    text,
+                    9,
+                    spec(type)
+                        .expertBias(true)
+                        .sharedIntermediate(8)
+                        .sharedGate(true)
+                        .router(MoeRouters.TOPK_SOFTMAX.spec())
+                        .build())
+                .placement(placement));
+      }
+      cases.add(
+          MoeScenario.of(
+                  text + "-separate",
+                  9,
+                  spec(BF16)
+                      .experts(16)
+                      .gateUpLayout(GateUpLayout.SEPARATE)
+                      .router(MoeRouters.KIMI.ofLogits())
+                      .build())
+              .placement(placement));
+    }
+  }
+
+  /** Some of the experts only; the router knows all. */
+  private static void ranges(List<MoeScenario> cases) {
+    record Range(int first, int count) {}
+    for (Range range : List.of(new Range(0, 4), new Range(4, 5), new Range(9, 3))) {
+      cases.add(
+          MoeScenario.of(
+              "experts-" + range.first + "-to-" + (range.first + range.count - 1),
+              15,
+              spec(F32)
+                  .experts(12)
+                  .topK(4)
+                  .firstExpert(range.first)
+                  .localExperts(range.count)
+                  .build()));
+    }
+    cases.add(
+        MoeScenario.of(
+            "experts-3-to-5",
+            15,
+            spec(BF16)
+                .experts(12)
+                .topK(4)
+                .firstExpert(3)
+                .localExperts(3)
+                .sharedIntermediate(8)
+                .build()));
+    cases.add(
+        MoeScenario.of(
+                "experts-3-to-5-given",
+                15,
+                spec(F32)
+                    .router(MoeRouters.given())
+                    .firstExpert(3)
+                    .localExperts(3)
+                    .build())
+            .family(Family.ADVERSARIAL)
+            .values("givenIds", Values.each((draw, i) -> draw.below(i, 9) - 2)));
+  }
+
+  /** One expert gets all tokens, the others none. */
+  private static void loads(List<MoeScenario> cases) {
+    for (DataType type : List.of(F32, BF16)) {
+      // A large bias sends every token to expert 5 first.
+      cases.add(
+          MoeScenario.of(
+                  "one-expert-gets-all",
+                  70,
+                  spec(type).topK(1).router(MoeRouters.KIMI.spec()).build())
+              .family(Family.ADVERSARIAL)
+              .values("correctionBias", Values.each((draw, i) -> i == 5 ? 3 : 0)));
+      cases.add(
+          MoeScenario.of(
+                  "empty-experts",
+                  21,
+                  spec(type).experts(40).router(MoeRouters.KIMI.spec()).build())
+              .family(Family.ADVERSARIAL)
+              .values("correctionBias", Values.each((draw, i) -> i % 13 == 4 ? 3 : 0)));
+    }
+  }
+}
