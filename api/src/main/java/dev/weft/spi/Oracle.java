@@ -24,7 +24,7 @@ import org.jspecify.annotations.Nullable;
  * <p>All tensors are of that device and are read at once, on the calling thread; the caller has
  * waited for whatever wrote them. Outputs among the arguments are not written, they only say what
  * is asked for. Results are keyed by the argument's accessor ({@code out}, {@code lse}, {@code dq},
- * ...) and cover the outputs that the arguments ask for, except selections, ids and saved tensors.
+ * ...) and cover the outputs that the arguments ask for, except selections and ids.
  *
  * <p>Where an operation selects (blocks, experts), the caller passes the selection that the backend
  * under test reported, so that near ties do not matter to the values; whether that selection was
@@ -100,7 +100,9 @@ public interface Oracle {
    * @param spec the spec
    * @param arguments the inputs
    * @param ids [T, topK] I32 as reported, or null to select in float64
-   * @return {@code y}, and where asked for {@code weights}, {@code logits}, {@code counts}
+   * @return {@code y}, and where asked for {@code routingWeights}, {@code logits}, {@code counts},
+   *     {@code saved.permutation}, {@code saved.routingWeights}, {@code saved.logits}, {@code
+   *     saved.z}
    */
   Map<String, Expected> moeForward(
       MoeDispatchSpec spec, MoeForward arguments, @Nullable Tensor ids);

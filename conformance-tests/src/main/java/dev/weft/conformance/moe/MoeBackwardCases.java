@@ -37,14 +37,15 @@ final class MoeBackwardCases {
 
   private static void routers(List<MoeScenario> cases) {
     DataType[] types = {F32, BF16, F32, F16};
+    int n = 0;
     for (MoeRouters router : MoeRouters.values()) {
-      int n = router.ordinal();
       MoeScenario scenario =
           MoeScenario.of(
               "router-" + router.text(),
               9,
               spec(types[n % types.length]).experts(16).topK(4).router(router.spec()).build());
       cases.add(n % 2 == 0 ? scenario.with(Option.SAVED_Z) : scenario);
+      n++;
     }
     for (MoeRouters router :
         List.of(MoeRouters.SOFTMAX_SUM, MoeRouters.TOPK_SOFTMAX, MoeRouters.DEEPSEEK_V3)) {
@@ -63,8 +64,7 @@ final class MoeBackwardCases {
                   spec(F32).experts(16).topK(4).router(router.ofLogits()).build())
               .family(Family.ADVERSARIAL)
               .values(
-                  "givenLogits",
-                  Values.each((draw, i) -> draw.below(2 * i, 2) == 0 ? 40 : -40)));
+                  "givenLogits", Values.each((draw, i) -> draw.below(2 * i, 2) == 0 ? 40 : -40)));
     }
   }
 
@@ -131,8 +131,7 @@ final class MoeBackwardCases {
     }
     record Types(DataType data, DataType weight, DataType router) {}
     for (Types types :
-        List.of(
-            new Types(F32, BF16, F32), new Types(BF16, F32, F32), new Types(F16, BF16, F32))) {
+        List.of(new Types(F32, BF16, F32), new Types(BF16, F32, F32), new Types(F16, BF16, F32))) {
       cases.add(
           MoeScenario.of(
                   "weights-" + types.weight.text() + "-router-" + types.router.text(),
@@ -146,8 +145,7 @@ final class MoeBackwardCases {
                       .build())
               .with(Option.SAVED_Z));
     }
-    cases.add(
-        MoeScenario.of("auxiliary", 9, spec(F32).experts(16).build()).with(Option.AUXILIARY));
+    cases.add(MoeScenario.of("auxiliary", 9, spec(F32).experts(16).build()).with(Option.AUXILIARY));
     cases.add(MoeScenario.of("dx-alone", 9, spec(F32).build()).with(Option.ONLY_DX));
     cases.add(
         MoeScenario.of("parameters-alone", 9, spec(F32).build()).with(Option.ONLY_PARAMETERS));
@@ -200,9 +198,7 @@ final class MoeBackwardCases {
             .with(Option.ACCUMULATE));
     cases.add(
         MoeScenario.of(
-                "one-expert-gets-all",
-                70,
-                spec(F32).topK(1).router(MoeRouters.KIMI.spec()).build())
+                "one-expert-gets-all", 70, spec(F32).topK(1).router(MoeRouters.KIMI.spec()).build())
             .family(Family.ADVERSARIAL)
             .values("correctionBias", Values.each((draw, i) -> i == 5 ? 3 : 0)));
     for (int present : new int[] {0, 7}) {
@@ -247,13 +243,11 @@ final class MoeBackwardCases {
             .family(Family.ADVERSARIAL)
             .values("givenIds", Values.each((draw, i) -> draw.below(i / 2, 9) - 2)));
     cases.add(
-        MoeScenario.of(
-                "given-all-skipped", 9, spec(F32).router(MoeRouters.given()).build())
+        MoeScenario.of("given-all-skipped", 9, spec(F32).router(MoeRouters.given()).build())
             .family(Family.ADVERSARIAL)
             .values("givenIds", Values.constant(-1)));
     cases.add(
-        MoeScenario.of(
-                "token-count-given", 12, spec(F32).router(MoeRouters.given()).build())
+        MoeScenario.of("token-count-given", 12, spec(F32).router(MoeRouters.given()).build())
             .family(Family.ADVERSARIAL)
             .present(7));
     for (DataType type : List.of(F32, BF16, F16)) {

@@ -11,12 +11,14 @@ public final class MoeCatalogue implements CaseCatalogue {
 
   @Override
   public Stream<ConformanceCase> cases() {
-    return Stream.of(
-            MoeRoutingCases.all(),
-            MoeExpertCases.all(),
-            MoeShapeCases.all(),
-            MoeBackwardCases.all())
-        .flatMap(scenarios -> scenarios)
-        .map(MoeChecks::of);
+    return Stream.concat(
+        Stream.of(
+                MoeRoutingCases.all(),
+                MoeExpertCases.all(),
+                MoeShapeCases.all(),
+                MoeBackwardCases.all())
+            .flatMap(scenarios -> scenarios)
+            .map(MoeChecks::of),
+        MoeLaunchCases.all());
   }
 }

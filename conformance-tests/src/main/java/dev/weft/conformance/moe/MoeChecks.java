@@ -48,8 +48,7 @@ final class MoeChecks {
     Tensor reported = reported(c, scenario, tensors);
     if (reported != null) {
       c.requireNoFault(
-          c.oracle()
-              .moeSelectionFault(scenario.spec, tensors.forward(c.reference()), reported));
+          c.oracle().moeSelectionFault(scenario.spec, tensors.forward(c.reference()), reported));
     }
     Map<String, Expected> expected =
         c.oracle().moeForward(scenario.spec, tensors.forward(c.reference()), reported);
@@ -85,11 +84,7 @@ final class MoeChecks {
   private static Expected written(HostTensor values, MoeScenario scenario) {
     Expected expected = Expected.exact(values.toDoubles());
     int columns = scenario.spec.topK();
-    Arrays.fill(
-        expected.error(),
-        scenario.rows() * columns,
-        scenario.tokens * columns,
-        Double.NaN);
+    Arrays.fill(expected.error(), scenario.rows() * columns, scenario.tokens * columns, Double.NaN);
     return expected;
   }
 

@@ -179,18 +179,14 @@ final class MoeExpertCases {
 
   private static void families(List<MoeScenario> cases) {
     for (DataType type : List.of(F32, BF16, F16)) {
-      cases.add(
-          MoeScenario.of("relu2-given", 15, exact(type).build()).family(Family.EXACT));
+      cases.add(MoeScenario.of("relu2-given", 15, exact(type).build()).family(Family.EXACT));
     }
     cases.add(
-        MoeScenario.of(
-                "relu2-given-duplicates-and-skips", 15, exact(F32).expertBias(true).build())
+        MoeScenario.of("relu2-given-duplicates-and-skips", 15, exact(F32).expertBias(true).build())
             .family(Family.EXACT)
             .values("givenIds", Values.each((draw, i) -> draw.below(i / 2, 8) - 1)));
-    cases.add(
-        MoeScenario.of("large", 11, spec(F32).build()).family(Family.LARGE));
-    cases.add(
-        MoeScenario.of("large", 11, spec(BF16).build()).family(Family.LARGE));
+    cases.add(MoeScenario.of("large", 11, spec(F32).build()).family(Family.LARGE));
+    cases.add(MoeScenario.of("large", 11, spec(BF16).build()).family(Family.LARGE));
     for (DataType type : List.of(F32, BF16, F16)) {
       cases.add(MoeScenario.of("tiny", 11, spec(type).build()).family(Family.TINY));
     }

@@ -27,10 +27,7 @@ enum MoeRouters {
           .scalingFactor(2.5f)),
   /** DeepSeek-V2: softmax, 3 of 8 groups by their best, 16. */
   DEEPSEEK_V2(
-      RouterSpec.builder()
-          .score(Score.SOFTMAX)
-          .groups(8, 3, GroupScore.BEST)
-          .scalingFactor(16)),
+      RouterSpec.builder().score(Score.SOFTMAX).groups(8, 3, GroupScore.BEST).scalingFactor(16)),
   /** Kimi-K2: biased sigmoid, no groups, renormalised, 2.827. */
   KIMI(
       RouterSpec.builder()
@@ -39,16 +36,12 @@ enum MoeRouters {
           .normalize(Normalize.SUM)
           .scalingFactor(2.827f)),
   /** Sigmoid, renormalised over a guarded sum. */
-  SIGMOID_SUM(
-      RouterSpec.builder().score(Score.SIGMOID).normalize(Normalize.SUM).epsilon(1e-6f)),
+  SIGMOID_SUM(RouterSpec.builder().score(Score.SIGMOID).normalize(Normalize.SUM).epsilon(1e-6f)),
   /** Llama 4: sigmoid. */
   SIGMOID(RouterSpec.builder().score(Score.SIGMOID)),
   /** Softmax with a bias for selection: keys of softmax scores. */
   SOFTMAX_BIASED(
-      RouterSpec.builder()
-          .score(Score.SOFTMAX)
-          .correctionBias(true)
-          .normalize(Normalize.SUM)),
+      RouterSpec.builder().score(Score.SOFTMAX).correctionBias(true).normalize(Normalize.SUM)),
   /** Softmax of sigmoid scores. */
   SIGMOID_SOFTMAX(RouterSpec.builder().score(Score.SIGMOID).normalize(Normalize.SOFTMAX)),
   /** Softmax of softmax scores. */

@@ -14,7 +14,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Stream;
 
-/** Which experts, and with which weights: every router, its ties, extremes and degenerate inputs. */
+/**
+ * Which experts, and with which weights: every router, its ties, extremes and degenerate inputs.
+ */
 final class MoeRoutingCases {
   private MoeRoutingCases() {}
 
@@ -40,6 +42,7 @@ final class MoeRoutingCases {
   /** Every router, over x in F32 and over given logits, in turn in the narrow types. */
   private static void routers(List<MoeScenario> cases) {
     DataType[] narrow = {BF16, F16};
+    int n = 0;
     for (MoeRouters router : MoeRouters.values()) {
       cases.add(
           MoeScenario.of(
@@ -48,7 +51,7 @@ final class MoeRoutingCases {
           MoeScenario.of(
               "router-" + router.text(),
               17,
-              spec(narrow[router.ordinal() % 2], 16, 3).router(router.spec()).build()));
+              spec(narrow[n++ % 2], 16, 3).router(router.spec()).build()));
       cases.add(
           MoeScenario.of(
               "logits-" + router.text(), 9, spec(F32, 24, 5).router(router.ofLogits()).build()));
@@ -96,20 +99,17 @@ final class MoeRoutingCases {
       cases.add(adversarial("logits-40-" + router.text(), spec).values("givenLogits", forty));
       // Every sigmoid is 1 here, and every softmax but one 0: only raw logits tell them apart.
       cases.add(
-          adversarial("logits-saturated-" + router.text(), spec)
-              .values("givenLogits", saturated));
+          adversarial("logits-saturated-" + router.text(), spec).values("givenLogits", saturated));
     }
     Values large = Values.normal(1e4);
     cases.add(
         adversarial("logits-1e4", spec(F32, 16, 4).router(MoeRouters.SOFTMAX.ofLogits()).build())
             .values("givenLogits", large));
     // NaN and minus infinity come last; token 0 has one number only, token 1 none at all.
-    for (MoeRouters router :
-        List.of(MoeRouters.SIGMOID, MoeRouters.SIGMOID_SUM, MoeRouters.KIMI)) {
+    for (MoeRouters router : List.of(MoeRouters.SIGMOID, MoeRouters.SIGMOID_SUM, MoeRouters.KIMI)) {
       cases.add(
           adversarial(
-                  "logits-nan-" + router.text(),
-                  spec(F32, 12, 3).router(router.ofLogits()).build())
+                  "logits-nan-" + router.text(), spec(F32, 12, 3).router(router.ofLogits()).build())
               .values("givenLogits", holes(12, Double.NaN, 3)));
     }
     for (MoeRouters router :
@@ -157,8 +157,7 @@ final class MoeRoutingCases {
                         .build())
                 .build()));
     cases.add(
-        adversarial(
-            "every-expert", spec(F32, 6, 6).router(MoeRouters.SOFTMAX_SUM.spec()).build()));
+        adversarial("every-expert", spec(F32, 6, 6).router(MoeRouters.SOFTMAX_SUM.spec()).build()));
     cases.add(
         adversarial("one-expert", spec(F32, 1, 1).router(MoeRouters.SOFTMAX_SUM.spec()).build()));
   }
@@ -224,7 +223,8 @@ final class MoeRoutingCases {
             .family(Family.ADVERSARIAL)
             .values("givenIds", Values.constant(-1)));
     cases.add(
-        MoeScenario.of("given-all-skipped-shared", 9, spec.toBuilder().sharedIntermediate(8).build())
+        MoeScenario.of(
+                "given-all-skipped-shared", 9, spec.toBuilder().sharedIntermediate(8).build())
             .family(Family.ADVERSARIAL)
             .values("givenIds", Values.constant(-1)));
     cases.add(
@@ -252,8 +252,7 @@ final class MoeRoutingCases {
             .values("givenWeights", Values.normal(3)));
     cases.add(MoeScenario.of("given-y-alone", 9, spec).with(Option.BARE));
     cases.add(
-        MoeScenario.of(
-                "y-alone", 9, spec(F32, 16, 4).router(MoeRouters.DEEPSEEK_V3.spec()).build())
+        MoeScenario.of("y-alone", 9, spec(F32, 16, 4).router(MoeRouters.DEEPSEEK_V3.spec()).build())
             .with(Option.BARE));
   }
 }

@@ -162,8 +162,7 @@ final class MoeScenario {
       case "gateUpBias", "downBias", "routerBias" -> scaled(0.5);
       case "correctionBias", "auxiliaryDlogits" -> Values.normal(0.2);
       case "givenLogits" -> Values.normal(2);
-      case "givenWeights" ->
-          isExact() ? Values.powersOfTwo() : Values.uniform(0.05, 1);
+      case "givenWeights" -> isExact() ? Values.powersOfTwo() : Values.uniform(0.05, 1);
       case "givenIds" -> Values.each((draw, i) -> draw.below(i, spec.experts()));
       default -> isExact() ? signs(2, 3) : family.draws(); // x, dy, what is added to
     };

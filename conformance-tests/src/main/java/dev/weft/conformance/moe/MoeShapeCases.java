@@ -76,8 +76,7 @@ final class MoeShapeCases {
   private static void padding(List<MoeScenario> cases) {
     for (int present : new int[] {0, 1, 8, 12}) {
       cases.add(
-          MoeScenario.of(
-                  "token-count-" + present, 12, spec(F32).sharedIntermediate(6).build())
+          MoeScenario.of("token-count-" + present, 12, spec(F32).sharedIntermediate(6).build())
               .family(Family.ADVERSARIAL)
               .present(present));
     }
@@ -86,8 +85,7 @@ final class MoeShapeCases {
             .family(Family.ADVERSARIAL)
             .present(5));
     cases.add(
-        MoeScenario.of(
-                "token-count-given", 12, spec(F32).router(MoeRouters.given()).build())
+        MoeScenario.of("token-count-given", 12, spec(F32).router(MoeRouters.given()).build())
             .family(Family.ADVERSARIAL)
             .present(7));
     cases.add(
@@ -158,11 +156,7 @@ final class MoeShapeCases {
         MoeScenario.of(
                 "experts-3-to-5-given",
                 15,
-                spec(F32)
-                    .router(MoeRouters.given())
-                    .firstExpert(3)
-                    .localExperts(3)
-                    .build())
+                spec(F32).router(MoeRouters.given()).firstExpert(3).localExperts(3).build())
             .family(Family.ADVERSARIAL)
             .values("givenIds", Values.each((draw, i) -> draw.below(i, 9) - 2)));
   }

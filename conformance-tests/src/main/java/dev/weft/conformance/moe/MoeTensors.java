@@ -182,8 +182,7 @@ final class MoeTensors {
         name,
         context
             .tensor(name, type, scenario.tokens, columns)
-            .values(
-                scenario.valuesOf(name).rows(scenario.rows(), scenario.tokens, Double.NaN))
+            .values(scenario.valuesOf(name).rows(scenario.rows(), scenario.tokens, Double.NaN))
             .input());
   }
 
@@ -231,23 +230,39 @@ final class MoeTensors {
   }
 
   private MoeBinding bound(Side side) {
-    return side.once(
-        "weights",
-        () ->
-            side.prepare(spec)
-                .bind(
-                    MoeWeights.of(required(side, "down"))
-                        .gateUp(on(side, "gateUp"))
-                        .gate(on(side, "gate"))
-                        .up(on(side, "up"))
-                        .gateUpBias(on(side, "gateUpBias"))
-                        .downBias(on(side, "downBias"))
-                        .routerWeight(on(side, "routerWeight"))
-                        .routerBias(on(side, "routerBias"))
-                        .correctionBias(on(side, "correctionBias"))
-                        .sharedGateUp(on(side, "sharedGateUp"))
-                        .sharedDown(on(side, "sharedDown"))
-                        .sharedGateWeight(on(side, "sharedGateWeight"))));
+    return side.once("weights of " + this, () -> side.prepare(spec).bind(weights(side)));
+  }
+
+  /** The weights, to be bound to any kernel of the case's spec. */
+  MoeWeights weights(Side side) {
+    return weights(side, 0, spec.localExperts(), true);
+  }
+
+  /**
+   * The weights of some experts.
+   *
+   * @param side whose tensors
+   * @param first the first of them, counted within the tensors
+   * @param count how many
+   * @param shared whether the shared expert is among them
+   */
+  MoeWeights weights(Side side, int first, int count, boolean shared) {
+    return MoeWeights.of(required(side, "down").slice(0, first, first + count))
+        .gateUp(part(on(side, "gateUp"), first, count))
+        .gate(part(on(side, "gate"), first, count))
+        .up(part(on(side, "up"), first, count))
+        .gateUpBias(part(on(side, "gateUpBias"), first, count))
+        .downBias(part(on(side, "downBias"), first, count))
+        .routerWeight(on(side, "routerWeight"))
+        .routerBias(on(side, "routerBias"))
+        .correctionBias(on(side, "correctionBias"))
+        .sharedGateUp(shared ? on(side, "sharedGateUp") : null)
+        .sharedDown(shared ? on(side, "sharedDown") : null)
+        .sharedGateWeight(shared ? on(side, "sharedGateWeight") : null);
+  }
+
+  private static @Nullable Tensor part(@Nullable Tensor tensor, int first, int count) {
+    return tensor == null ? null : tensor.slice(0, first, first + count);
   }
 
   private MoeSaved saved(Side side) {
@@ -260,7 +275,12 @@ final class MoeTensors {
   }
 
   MoeForward forward(Side side) {
-    return MoeForward.of(bound(side), required(side, "x"), required(side, "y"))
+    return forward(side, bound(side));
+  }
+
+  /** The arguments of a launch with weights of its own. */
+  MoeForward forward(Side side, MoeBinding weights) {
+    return MoeForward.of(weights, required(side, "x"), required(side, "y"))
         .givenLogits(on(side, "givenLogits"))
         .givenIds(on(side, "givenIds"))
         .givenWeights(on(side, "givenWeights"))
