@@ -260,8 +260,7 @@ class MoeTest {
     }
 
     private double loss(@Nullable Tensor ids) {
-      Expected y =
-          Objects.requireNonNull(oracle.moeForward(spec, oracleArguments, ids).get("y"));
+      Expected y = Objects.requireNonNull(oracle.moeForward(spec, oracleArguments, ids).get("y"));
       HostTensor dy = Objects.requireNonNull(inputs.get("dy"));
       double loss = 0;
       for (int i = 0; i < y.value().length; i++) {
@@ -279,7 +278,7 @@ class MoeTest {
           MoeSaved.of(
                   zeros(device, DataType.I32, TOKENS, spec.topK()),
                   zeros(device, DataType.F32, TOKENS, spec.topK()),
-                  zeros(device, DataType.I32, TOKENS * spec.topK()))
+                  zeros(device, DataType.I32, (long) TOKENS * spec.topK()))
               .logits(
                   spec.router().hasLogits()
                       ? zeros(device, DataType.F32, TOKENS, spec.experts())
@@ -290,7 +289,11 @@ class MoeTest {
           (name, values) -> gradients.put(name, zeros(device, DataType.F32, values.shape())));
       moe.backward(
           device.defaultStream(),
-          MoeBackward.of(arguments.weights(), arguments.x(), Objects.requireNonNull(tensors.get("dy")), saved)
+          MoeBackward.of(
+                  arguments.weights(),
+                  arguments.x(),
+                  Objects.requireNonNull(tensors.get("dy")),
+                  saved)
               .dx(gradients.get("x"))
               .dlogits(gradients.get("givenLogits"))
               .dgivenWeights(gradients.get("givenWeights"))
@@ -433,9 +436,7 @@ class MoeTest {
 
   private float[] bits(MoeDispatchSpec spec, int threads) {
     Device device =
-        keep(
-            Weft.open(
-                new CpuProvider(), "0", DeviceOptions.builder().threads(threads).build()));
+        keep(Weft.open(new CpuProvider(), "0", DeviceOptions.builder().threads(threads).build()));
     Random random = new Random(3);
     MoeDispatch moe = keep(device.prepare(spec));
     MoeWeights weights =

@@ -114,8 +114,7 @@ class ExpertChoiceTest {
 
   @Test
   void aZeroDenominatorGivesZeroWeights() {
-    RouterSpec router =
-        RouterSpec.builder().score(Score.SIGMOID).normalize(Normalize.SUM).build();
+    RouterSpec router = RouterSpec.builder().score(Score.SIGMOID).normalize(Normalize.SUM).build();
     assertArrayEquals(
         new double[] {0, 0},
         ExpertChoice.weights(

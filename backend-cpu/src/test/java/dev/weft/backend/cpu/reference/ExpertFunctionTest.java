@@ -33,7 +33,9 @@ class ExpertFunctionTest {
     // The series and the fraction meet at |x| = 2 sqrt 2.
     double x = -2 * Math.sqrt(2);
     assertEquals(
-        ExpertFunction.normalCdf(Math.nextDown(x)), ExpertFunction.normalCdf(Math.nextUp(x)), 1e-16);
+        ExpertFunction.normalCdf(Math.nextDown(x)),
+        ExpertFunction.normalCdf(Math.nextUp(x)),
+        1e-16);
   }
 
   @Test
@@ -45,8 +47,7 @@ class ExpertFunctionTest {
     double tanh = Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g * g * g));
     assertEquals(
         0.5 * g * (1 + tanh) * u, function(ExpertActivation.GEGLU_TANH).value(g, u), 1e-15);
-    assertEquals(
-        g * 0.758036347776927 * u, function(ExpertActivation.GEGLU).value(g, u), 1e-14);
+    assertEquals(g * 0.758036347776927 * u, function(ExpertActivation.GEGLU).value(g, u), 1e-14);
     assertEquals(4, function(ExpertActivation.RELU2).value(g, 2));
     assertEquals(0, function(ExpertActivation.RELU2).value(g, -2));
     ExpertFunction clamped = function(ExpertActivation.SWIGLU_CLAMPED);
@@ -62,8 +63,7 @@ class ExpertFunctionTest {
       for (double g : new double[] {-6, -1.9, -0.3, 0.4, 1.7, 5}) {
         for (double u : new double[] {-3, -0.9, 0.6, 1.8, 4}) {
           String at = activation + " " + g + " " + u;
-          assertEquals(
-              (f.value(g + h, u) - f.value(g - h, u)) / (2 * h), f.byGate(g, u), 1e-8, at);
+          assertEquals((f.value(g + h, u) - f.value(g - h, u)) / (2 * h), f.byGate(g, u), 1e-8, at);
           assertEquals((f.value(g, u + h) - f.value(g, u - h)) / (2 * h), f.byUp(g, u), 1e-8, at);
         }
       }
