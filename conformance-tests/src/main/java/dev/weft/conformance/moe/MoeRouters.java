@@ -62,6 +62,7 @@ enum MoeRouters {
           .groups(4, 2, GroupScore.TOP2_SUM)
           .normalize(Normalize.SUM));
 
+  @SuppressWarnings("ImmutableEnumChecker") // it is immutable, but not annotated so
   private final RouterSpec spec;
 
   MoeRouters(RouterSpec.Builder builder) {

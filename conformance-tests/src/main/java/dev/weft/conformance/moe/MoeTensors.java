@@ -230,7 +230,7 @@ final class MoeTensors {
   }
 
   private MoeBinding bound(Side side) {
-    return side.once("weights of " + this, () -> side.prepare(spec).bind(weights(side)));
+    return side.once(this, () -> side.prepare(spec).bind(weights(side)));
   }
 
   /** The weights, to be bound to any kernel of the case's spec. */

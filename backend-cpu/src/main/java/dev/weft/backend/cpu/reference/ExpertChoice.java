@@ -10,6 +10,11 @@ import org.jspecify.annotations.Nullable;
 /**
  * Routing of one token in float64: from its logits to the experts and their weights, and back from
  * the gradients of the weights to those of the logits.
+ *
+ * <p>Without a correction bias experts compare by raw logit, within groups too, and groups scored
+ * by their best do as well; groups scored by their two best sum scores plus bias, and one of a
+ * single expert has that expert's. The keys of dropped groups are minus infinity: where fewer
+ * experts stay than there are slots, the lowest of the others fill them.
  */
 public final class ExpertChoice {
   private ExpertChoice() {}
