@@ -111,8 +111,8 @@ public final class Device implements AutoCloseable {
 
   /**
    * Makes a stream of one that an interop interface wrapped. Where its owner captures it into a
-   * graph of their own, whatever those launches name must stay open until that graph is gone: Weft
-   * does not see its replays.
+   * graph of their own, whatever those launches name must stay open until that graph is gone, and
+   * so must this stream, which owns their scratch: Weft does not see the graph's replays.
    *
    * @param stream a stream of this device, such as {@link dev.weft.interop.CudaInterop} gives
    * @return a stream, to be closed; the native stream stays its owner's
@@ -147,7 +147,8 @@ public final class Device implements AutoCloseable {
     long bytes = Math.max(Shapes.bytes(dataType, extents), 1);
     String what = "tensor " + dataType.text() + Arrays.toString(extents);
     BackendMemory memory = allocateMemory(what, bytes);
-    return tensor(what, dataType, extents, memory, () -> releaseMemory(memory, bytes));
+    return tensor(
+        what, dataType, extents, memory, Tensor.UNKNOWN, () -> releaseMemory(memory, bytes));
   }
 
   /**
@@ -195,7 +196,7 @@ public final class Device implements AutoCloseable {
               + (segment.isNative() ? "native" : "heap")
               + " segment in place; upload it instead");
     }
-    return wrap(memory.get(), dataType, shape);
+    return wrap(memory.get(), dataType, shape, segment.address());
   }
 
   /**
@@ -208,6 +209,10 @@ public final class Device implements AutoCloseable {
    */
   public Tensor wrap(BackendMemory memory, DataType dataType, long... shape) {
     checkUsable();
+    return wrap(memory, dataType, shape, Tensor.UNKNOWN);
+  }
+
+  private Tensor wrap(BackendMemory memory, DataType dataType, long[] shape, long hostAddress) {
     long[] extents = shape.clone();
     long bytes = Shapes.bytes(dataType, extents);
     if (bytes > memory.bytes()) {
@@ -221,14 +226,27 @@ public final class Device implements AutoCloseable {
               + memory.bytes());
     }
     String what = "wrapped tensor " + dataType.text() + Arrays.toString(extents);
-    return tensor(what, dataType, extents, memory, memory::close);
+    return tensor(what, dataType, extents, memory, hostAddress, memory::close);
   }
 
   private Tensor tensor(
-      String what, DataType dataType, long[] shape, BackendMemory memory, Runnable release) {
+      String what,
+      DataType dataType,
+      long[] shape,
+      BackendMemory memory,
+      long hostAddress,
+      Runnable release) {
     Lifetime lifetime = lifetime(what, release);
     return new Tensor(
-        this, dataType, shape, Shapes.rowMajorStrides(shape), memory, 0, lifetime, true);
+        this,
+        dataType,
+        shape,
+        Shapes.rowMajorStrides(shape),
+        memory,
+        hostAddress,
+        0,
+        lifetime,
+        true);
   }
 
   /**

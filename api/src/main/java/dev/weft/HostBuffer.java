@@ -12,8 +12,9 @@ public final class HostBuffer implements AutoCloseable {
   private final Lifetime lifetime;
 
   HostBuffer(Device device, BackendHostMemory memory, long bytes) {
-    this.segment = memory.segment().asSlice(0, bytes);
     this.lifetime = device.lifetime("host buffer of " + bytes + " bytes", memory::close);
+    this.segment =
+        device.guard("BackendHostMemory.segment", () -> memory.segment().asSlice(0, bytes));
   }
 
   /**

@@ -13,11 +13,15 @@ import java.util.Arrays;
  * {@code close()}; safe for use by several threads.
  */
 public final class Tensor implements AutoCloseable {
+  /** The host address of memory that is not known to alias the host's. */
+  static final long UNKNOWN = -1;
+
   private final Device device;
   private final DataType dataType;
   private final long[] shape;
   private final long[] strides;
   private final BackendMemory memory;
+  private final long hostAddress;
   private final long byteOffset;
   private final Lifetime lifetime;
   private final boolean owner;
@@ -29,6 +33,7 @@ public final class Tensor implements AutoCloseable {
       long[] shape,
       long[] strides,
       BackendMemory memory,
+      long hostAddress,
       long byteOffset,
       Lifetime lifetime,
       boolean owner) {
@@ -37,6 +42,7 @@ public final class Tensor implements AutoCloseable {
     this.shape = shape;
     this.strides = strides;
     this.memory = memory;
+    this.hostAddress = hostAddress;
     this.byteOffset = byteOffset;
     this.lifetime = lifetime;
     this.owner = owner;
@@ -297,17 +303,24 @@ public final class Tensor implements AutoCloseable {
     return memory == other.memory;
   }
 
+  /** Tells whether the two may share a byte; sees through several wraps of one host segment. */
   boolean mayOverlap(Tensor other) {
-    return sharesMemory(other)
-        && Shapes.mayOverlap(
-            byteOffset,
-            shape,
-            strides,
-            dataType.bytes(),
-            other.byteOffset,
-            other.shape,
-            other.strides,
-            other.dataType.bytes());
+    long apart = 0;
+    if (!sharesMemory(other)) {
+      if (hostAddress == UNKNOWN || other.hostAddress == UNKNOWN) {
+        return false;
+      }
+      apart = other.hostAddress - hostAddress;
+    }
+    return Shapes.mayOverlap(
+        byteOffset,
+        shape,
+        strides,
+        dataType.bytes(),
+        apart + other.byteOffset,
+        other.shape,
+        other.strides,
+        other.dataType.bytes());
   }
 
   boolean isSameView(Tensor other) {
@@ -326,6 +339,7 @@ public final class Tensor implements AutoCloseable {
         newShape,
         newStrides.clone(),
         memory,
+        hostAddress,
         byteOffset + elementOffset * dataType.bytes(),
         lifetime,
         false);

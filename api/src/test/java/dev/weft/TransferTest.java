@@ -225,6 +225,21 @@ class TransferTest {
   }
 
   @Test
+  void twoWrapsOfOneSegmentAreSeenToOverlap() {
+    try (Arena arena = Arena.ofShared()) {
+      MemorySegment segment = arena.allocate(24, 4);
+      Tensor first = device.wrap(segment, DataType.I32, 6);
+      Tensor second = device.wrap(segment.asSlice(8), DataType.I32, 4);
+      assertThrows(IllegalArgumentException.class, () -> stream.copy(first.slice(0, 0, 4), second));
+      stream.copy(first.slice(0, 0, 2), second.slice(0, 2, 4));
+      stream.copy(first.slice(0, 0, 2), second.slice(0, 0, 2));
+      stream.synchronize();
+      first.close();
+      second.close();
+    }
+  }
+
+  @Test
   void launchesGoOnWhileAnotherThreadWaits() throws InterruptedException {
     Tensor tensor = device.allocate(DataType.I32, 4);
     CountDownLatch running = new CountDownLatch(1);

@@ -4,9 +4,15 @@ import java.lang.foreign.MemorySegment;
 
 /**
  * An in-order queue of work. Every method but {@link #synchronize()} and {@link #close()} enqueues
- * and returns. One thread at a time calls it. A fault of earlier work is thrown by the next {@link
- * #synchronize()} (or a wait for an event) as a {@link dev.weft.DeviceException} or {@link
- * dev.weft.DeviceLostException}; the stream is usable afterwards unless the device is lost.
+ * and returns. One thread at a time calls it. A fault of earlier work is thrown, once, by the next
+ * {@link #synchronize()} or {@link BackendEvent#synchronize()} that covers it, as a {@link
+ * dev.weft.DeviceException} or {@link dev.weft.DeviceLostException}; the stream is usable
+ * afterwards unless the device is lost. Asking {@link BackendEvent#isComplete()} does not use a
+ * fault up.
+ *
+ * <p>A user's wait is a {@link #record()} and a wait for that event, so that other threads go on
+ * enqueuing meanwhile. {@link #synchronize()} drains, before the stream is closed or when memory
+ * has run out.
  */
 public interface BackendStream extends AutoCloseable {
   /**

@@ -19,7 +19,8 @@
  * <p><b>Exceptions.</b> Backends throw {@link dev.weft.DeviceOutOfMemoryException}, {@link
  * dev.weft.DeviceException}, {@link dev.weft.DeviceLostException} and {@link
  * dev.weft.BackendUnavailableException}; anything else reaches the user wrapped in a {@link
- * dev.weft.ProviderException}.
+ * dev.weft.ProviderException}. What a {@code close()} throws is told when the device is closed, as
+ * things are released whenever the last launch that names them is done.
  *
  * <p><b>Growth.</b> New methods come as defaults; new options carry the SPI minor that introduced
  * them, and the api answers no for providers of an older minor.
