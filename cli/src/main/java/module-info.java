@@ -11,7 +11,6 @@ module dev.weft.cli {
   requires java.management;
   requires jdk.management;
   requires me.tongfei.progressbar;
-  requires org.junit.platform.launcher;
 
   opens dev.weft.cli to
       com.google.guice,

@@ -33,7 +33,12 @@ final class CommandRunner {
     line.setCaseInsensitiveEnumValuesAllowed(true);
     line.setParameterExceptionHandler((e, _) -> badUsage(e));
     line.setExecutionExceptionHandler((e, _, _) -> Failures.report(e, console, options.verbose));
-    int code = line.execute(arguments);
+    int code;
+    try {
+      code = line.execute(arguments);
+    } catch (Error e) { // picocli handles exceptions only
+      code = Failures.report(e, console, options.verbose);
+    }
     try {
       backends.close();
     } catch (RuntimeException e) {

@@ -59,6 +59,7 @@ final class Failures {
           UnsupportedSpecException _,
           DeviceOutOfMemoryException _ ->
           ExitCode.UNAVAILABLE;
+      case OutOfMemoryError _ -> ExitCode.UNAVAILABLE;
       case IllegalArgumentException _, IOException _ -> ExitCode.USAGE;
       default -> ExitCode.WRONG;
     };
@@ -76,6 +77,8 @@ final class Failures {
       case WeftException e -> oneLine(e);
       case IllegalArgumentException e -> oneLine(e);
       case IOException e -> oneLine(e);
+      case OutOfMemoryError e ->
+          "Java ran out of memory (" + e.getMessage() + "); try WEFT_JAVA_OPTS=-Xmx8g";
       default -> "internal error, please report it (--verbose shows where): " + oneLine(cause);
     };
   }

@@ -9,7 +9,9 @@ import dev.weft.conformance.ConformanceRun;
 import dev.weft.conformance.Profile;
 import dev.weft.spi.KernelProvider;
 import jakarta.inject.Inject;
+import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.file.Path;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
@@ -17,6 +19,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
@@ -52,6 +55,12 @@ final class VerifyCommand implements Callable<Integer> {
       description = "Draw other random inputs. Default: ${DEFAULT-VALUE}.")
   long salt;
 
+  @Option(
+      names = "--report",
+      paramLabel = "DIR",
+      description = "Write the report there: JSON, and a page to look at.")
+  @Nullable Path report;
+
   @Inject
   VerifyCommand(Console console, Backends backends) {
     this.console = console;
@@ -59,7 +68,7 @@ final class VerifyCommand implements Callable<Integer> {
   }
 
   @Override
-  public Integer call() {
+  public Integer call() throws IOException {
     DeviceInfo info = backends.device().info();
     KernelProvider provider =
         backends
@@ -81,6 +90,10 @@ final class VerifyCommand implements Callable<Integer> {
       result = run.execute(outcome -> progress.step(outcome.testCase().id()));
     }
     print(result);
+    Path folder = report;
+    if (folder != null) {
+      console.out().println("Report: " + result.writeTo(folder));
+    }
     return result.passed() ? ExitCode.GOOD : ExitCode.WRONG;
   }
 

@@ -5,6 +5,8 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.util.concurrent.ThreadLocalRandom;
 
 /** Writes files that are there whole, or not at all. */
 final class WholeFile {
@@ -19,9 +21,11 @@ final class WholeFile {
         throw new IllegalArgumentException(file + ": expected a file, but it is a folder");
       }
       Files.createDirectories(folder);
-      Path whole = Files.createTempFile(folder, "." + target.getFileName(), ".part");
+      // Not createTempFile, whose files only their owner may read.
+      String random = Long.toHexString(ThreadLocalRandom.current().nextLong());
+      Path whole = folder.resolve("." + target.getFileName() + "." + random + ".part");
       try {
-        Files.writeString(whole, text);
+        Files.writeString(whole, text, StandardOpenOption.CREATE_NEW);
         Files.move(whole, target, StandardCopyOption.REPLACE_EXISTING);
       } finally {
         Files.deleteIfExists(whole);

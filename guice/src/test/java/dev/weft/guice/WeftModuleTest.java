@@ -132,6 +132,16 @@ class WeftModuleTest {
   }
 
   @Test
+  void aSecondProviderOfAnIdIsRefusedAndTheReportSaysSo() {
+    FakeProvider second = new FakeProvider("slow", 99);
+    DiscoveryReport report = found.with(List.of(second));
+    assertEquals(List.of("fast", "slow"), report.ids());
+    assertSame(slow, report.provider("slow").orElseThrow().provider());
+    String problem = report.entries().getLast().problem();
+    assertTrue(problem.contains("the id 'slow' is already taken"), problem);
+  }
+
+  @Test
   void optionsCanBeOverridden() {
     DeviceOptions options = DeviceOptions.builder().synchronous(true).build();
     Injector injector =
