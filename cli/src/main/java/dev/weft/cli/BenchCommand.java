@@ -34,8 +34,9 @@ import picocli.CommandLine.Spec;
     description = {
       "Measure operations against what the device can do.",
       "",
-      "Device time by events, host time per call, beside what a copy (and on a CPU a loop of",
-      "multiply-adds) reaches in the same run. Caches are swept before each launch.",
+      "Device time by events, host time per call, beside what a copy (and on a CPU a "
+          + "loop of multiply-adds) reaches in the same run. Caches are swept before each "
+          + "launch.",
       ""
     })
 final class BenchCommand implements Callable<Integer> {

@@ -23,8 +23,9 @@ import picocli.CommandLine.Command;
     description = {
       "Show all three operations on real vectors, checked and timed.",
       "",
-      "Computes the vectors that come with Weft, forward and backward, on the reference and on the",
-      "best device; compares with what the original implementations returned; times both.",
+      "Computes the vectors that come with Weft, forward and backward, on the reference "
+          + "and on the best device; compares with what the original implementations "
+          + "returned; times both.",
       ""
     })
 final class DemoCommand implements Callable<Integer> {

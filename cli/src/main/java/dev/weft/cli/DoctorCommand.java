@@ -24,8 +24,8 @@ import picocli.CommandLine.Command;
     description = {
       "Find out what does not work here, and what to do about it.",
       "",
-      "Looks at Java, its flags, memory and every backend; opens each device and copies a tensor to",
-      "it and back.",
+      "Looks at Java, its flags, memory and every backend; opens each device and copies "
+          + "a tensor to it and back.",
       ""
     })
 final class DoctorCommand implements Callable<Integer> {

@@ -71,7 +71,7 @@ final class Failures {
       case FileFailure e -> String.valueOf(e.getMessage());
       case NoSuchFileException e -> e.getFile() + ": no such file or folder";
       case NotDirectoryException e -> e.getFile() + ": expected a folder";
-      case FileAlreadyExistsException e -> e.getFile() + ": exists already";
+      case FileAlreadyExistsException e -> e.getFile() + ": expected a folder, but it is a file";
       case AccessDeniedException e -> e.getFile() + ": access denied";
       case FileSystemException e -> oneLine(e);
       case WeftException e -> oneLine(e);

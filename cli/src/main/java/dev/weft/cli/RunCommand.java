@@ -23,8 +23,8 @@ import picocli.CommandLine.Option;
     description = {
       "Compute cases and write the outputs.",
       "",
-      "Computes every output that a case's inputs allow, gradients when it has dout, into",
-      "DIR/NAME.safetensors, NAME being the file's name without its extension.",
+      "Computes every output that a case's inputs allow, gradients when it has dout, "
+          + "into DIR/NAME.safetensors, NAME being the file's name without its extension.",
       ""
     })
 final class RunCommand implements Callable<Integer> {
