@@ -27,7 +27,8 @@ class FailuresTest {
 
   @Test
   void aMessageIsOneLine() {
-    String text = Failures.describe(new IllegalArgumentException("q: expected\n  [1]\nbut was [2]"));
+    String text =
+        Failures.describe(new IllegalArgumentException("q: expected\n  [1]\nbut was [2]"));
     assertEquals("q: expected [1] but was [2]", text);
     assertFalse(Failures.describe(new IllegalStateException("a\nb")).contains("\n"));
   }
@@ -42,8 +43,7 @@ class FailuresTest {
   void theFileIsNamedOnce() {
     Path file = Path.of("folder", "a.safetensors");
     Throwable named = new IllegalArgumentException("folder/a.safetensors: truncated");
-    assertEquals(
-        "folder/a.safetensors: truncated", Failures.describe(Failures.about(file, named)));
+    assertEquals("folder/a.safetensors: truncated", Failures.describe(Failures.about(file, named)));
     Throwable unnamed = new IllegalStateException("x");
     assertTrue(
         Failures.describe(Failures.about(file, unnamed)).startsWith("folder"),

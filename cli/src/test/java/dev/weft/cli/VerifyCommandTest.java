@@ -13,7 +13,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class VerifyCommandTest {
-  private static final String ONE_CASE = "conv1d.forward/f32/C=19,W=3,L=0+1+2+3+4+17+2/ragged#exact";
+  private static final String ONE_CASE =
+      "conv1d.forward/f32/C=19,W=3,L=0+1+2+3+4+17+2/ragged#exact";
 
   @TempDir Path folder;
 
@@ -38,8 +39,7 @@ class VerifyCommandTest {
 
   @Test
   void casesOutsideTheProfilesAreNotRun() {
-    CommandLineRun run =
-        CommandLineRun.of("verify", "--case", ONE_CASE, "--profile", "large");
+    CommandLineRun run = CommandLineRun.of("verify", "--case", ONE_CASE, "--profile", "large");
     assertEquals(1, run.code(), run::toString);
     run.wrote("FAILED: no case ran, see --profile");
   }

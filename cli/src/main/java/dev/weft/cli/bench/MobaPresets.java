@@ -39,7 +39,7 @@ final class MobaPresets {
 
   static List<Preset> all() {
     List<Preset> presets = new ArrayList<>();
-    MobaPresets small = new MobaPresets(2048, 4, 4, 64, 128, 4);
+    MobaPresets small = new MobaPresets(1024, 4, 4, 64, 64, 4);
     presets.add(small.forward("small", true));
     presets.add(small.backward("small", true));
     presets.add(new MobaPresets(4096, 8, 2, 64, 128, 4).paged("small", true, 4));
