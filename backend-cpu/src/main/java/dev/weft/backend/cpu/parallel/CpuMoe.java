@@ -49,7 +49,9 @@ final class CpuMoe implements MoeKernel {
   @Override
   public void forward(LaunchContext context, MoeForward arguments) {
     HostStream.of(context)
-        .submit("moe.forward", () -> new CpuMoeForward(spec, pool, arguments).run());
+        .submit(
+            "moe.forward",
+            () -> new CpuMoeForward(spec, pool, arguments, CpuMoeForward.GROUP).run());
   }
 
   @Override

@@ -23,7 +23,7 @@ final class CpuMoeForward {
   private static final int CHUNK = 32;
 
   /** Floats of slot outputs that a group of tokens may hold: 64 MiB. */
-  private static final int GROUP = 1 << 24;
+  static final int GROUP = 1 << 24;
 
   private final MoeDispatchSpec spec;
   private final WorkPool pool;
@@ -31,15 +31,22 @@ final class CpuMoeForward {
   private final MoeWeights weights;
   private final ExpertFunction f;
   private final int topK;
+  private final int group; // tokens
   private final float[][] x;
 
-  CpuMoeForward(MoeDispatchSpec spec, WorkPool pool, MoeForward arguments) {
+  /**
+   * Reads the activations.
+   *
+   * @param groupFloats floats of slot outputs that a group of tokens may hold
+   */
+  CpuMoeForward(MoeDispatchSpec spec, WorkPool pool, MoeForward arguments, int groupFloats) {
     this.spec = spec;
     this.pool = pool;
     this.arguments = arguments;
     weights = arguments.weights().weights();
     f = new ExpertFunction(spec);
     topK = spec.topK();
+    group = (int) Math.max(1, groupFloats / ((long) topK * spec.hidden()));
     x = FloatRows.read(pool, arguments.x(), tokens(arguments.x(), arguments.tokenCount()));
   }
 
@@ -55,7 +62,6 @@ final class CpuMoeForward {
     MoeSaved saved = arguments.saved();
     Tensor savedZ = saved == null ? null : saved.z();
     Elements z = savedZ == null ? null : Elements.of(savedZ);
-    int group = (int) Math.max(1, GROUP / ((long) topK * spec.hidden()));
     int[] next = order.starts().clone();
     for (int first = 0; first < x.length; first += group) {
       int last = Math.min(x.length, first + group);
