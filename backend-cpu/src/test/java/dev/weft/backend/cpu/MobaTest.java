@@ -435,7 +435,7 @@ class MobaTest {
     assertArrayEquals(
         new double[] {1, Math.log(2), 0}, attend(cache, 5, 1, 99, 99), 1e-6, "first page");
     assertArrayEquals(
-        new double[] {0, Double.NEGATIVE_INFINITY, 0}, attend(cache, 5, -1, -1, -1), "no page");
+        new double[] {0, Double.NEGATIVE_INFINITY, -1}, attend(cache, 5, -1, -1, -1), "no page");
     assertArrayEquals(
         new double[] {0, Double.NEGATIVE_INFINITY, -1}, attend(cache, 77, 1, 2, 0), "no length");
   }

@@ -138,7 +138,7 @@ final class MobaForwardPass {
         }
         for (int slot = 0; selection != null && slot < spec.topK() - 1; slot++) {
           int[] past = queries.past[r];
-          selection.set(t, h, slot, slot < past.length ? past[slot] : -1);
+          selection.set(t, h, slot, any && slot < past.length ? past[slot] : -1);
         }
       }
       queries.store(weighted, out);

@@ -160,6 +160,11 @@ final class MobaHead {
     return tensor == null ? null : Elements.of(tensor);
   }
 
+  /** Tells whether a query sees no key at all, all that it would see being out of range. */
+  boolean isBlind(double[] q, int position) {
+    return absent[position] && visible(position, select(q, position / blockSize)).length == 0;
+  }
+
   /** Returns the positions that a query sees: its past blocks whole, its own up to itself. */
   int[] visible(int position, int[] pastBlocks) {
     int ownStart = position - position % blockSize;

@@ -99,6 +99,9 @@ final class MobaReference implements MobaKernel {
               past = head.select(query, position / spec.blockSize());
               keys = head.visible(position, past);
             }
+            if (keys.length == 0) {
+              past = keys;
+            }
             double logSum = softmax(head, query, keys, out, t, h);
             if (lse != null) {
               lse.set(t, h, logSum);

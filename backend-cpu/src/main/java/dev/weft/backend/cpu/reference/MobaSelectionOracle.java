@@ -67,15 +67,18 @@ final class MobaSelectionOracle {
         }
         for (int i = 0; i < sequence.queries(); i++) {
           int t = sequence.firstRow() + i;
-          int own = sequence.keys() == 0 ? 0 : (sequence.firstPosition() + i) / spec.blockSize();
+          int position = sequence.firstPosition() + i;
           for (int h = kvHead * group; h < (kvHead + 1) * group; h++) {
             int[] reported = new int[slots];
             for (int slot = 0; slot < slots; slot++) {
               reported[slot] = selection.getInt(t, h, slot);
             }
+            double[] query = MobaHead.row(q, t, h);
+            boolean blind = sequence.keys() == 0 || head.isBlind(query, position);
+            int own = blind ? 0 : position / spec.blockSize();
             String fault = malformed(reported, own);
             if (fault == null && own > slots) {
-              fault = misjudged(head, rho, MobaHead.row(q, t, h), reported, own);
+              fault = misjudged(head, rho, query, reported, own);
             }
             if (fault != null) {
               return Optional.of("token " + t + ", head " + h + ": " + fault);
