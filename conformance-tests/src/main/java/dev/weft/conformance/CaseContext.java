@@ -11,12 +11,12 @@ import dev.weft.Weft;
 import dev.weft.spi.Expected;
 import dev.weft.spi.KernelProvider;
 import dev.weft.spi.Oracle;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -48,7 +48,7 @@ public final class CaseContext {
   private final Oracle oracle;
   private final Draw draw;
   private final boolean replays;
-  private final Deque<AutoCloseable> open = new ArrayDeque<>();
+  private final Deque<AutoCloseable> open = new ConcurrentLinkedDeque<>();
   private final List<Slab> slabs = new ArrayList<>();
   private final Stream stream;
   private @Nullable Stream otherStream;
@@ -158,7 +158,7 @@ public final class CaseContext {
   }
 
   /**
-   * Closes something with the case.
+   * Closes something with the case. May be called from any thread.
    *
    * @param thing what to close
    * @param <T> its type

@@ -108,6 +108,16 @@ public abstract class KernelProviderConformance {
   }
 
   /**
+   * Chooses cases by id.
+   *
+   * @return a part of the id, or a regular expression that finds one; empty for all. By default
+   *     what {@code weft.conformance.case} says
+   */
+  protected String caseFilter() {
+    return System.getProperty("weft.conformance.case", "");
+  }
+
+  /**
    * Returns what is run beside the suite's own cases.
    *
    * @return catalogues of operations of the provider's own
@@ -134,7 +144,7 @@ public abstract class KernelProviderConformance {
             .mandatory(mandatory(), areas)
             .waivers(waivers())
             .alsoCatalogues(catalogues())
-            .filter(System.getProperty("weft.conformance.case", ""))
+            .filter(caseFilter())
             .salt(Long.getLong("weft.conformance.salt", 0))
             .open();
     ConformanceReport report = run.report();

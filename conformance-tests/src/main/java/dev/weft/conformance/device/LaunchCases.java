@@ -15,6 +15,7 @@ import dev.weft.conformance.device.Workload.Launchable;
 import dev.weft.conformance.device.Workload.Sample;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -122,7 +123,7 @@ final class LaunchCases {
     Launchable launch = sample.launchable(kernel);
     Launchable noiseLaunch = noise.launchable(kernel);
     AtomicBoolean stop = new AtomicBoolean();
-    List<Throwable> failures = java.util.Collections.synchronizedList(new ArrayList<>());
+    List<Throwable> failures = Collections.synchronizedList(new ArrayList<>());
     Stream busy = c.keep(device.newStream());
     Thread load =
         Thread.ofPlatform()
@@ -167,7 +168,7 @@ final class LaunchCases {
     K kernel = c.tested().prepare(w.spec());
     List<Sample<K>> samples = new ArrayList<>();
     List<Thread> threads = new ArrayList<>();
-    List<Throwable> failures = java.util.Collections.synchronizedList(new ArrayList<>());
+    List<Throwable> failures = Collections.synchronizedList(new ArrayList<>());
     for (int t = 0; t < 4; t++) {
       Sample<K> sample = w.sample(c, "thread" + t + ".", 7 + 5 * t, 20);
       Launchable launch = sample.launchable(kernel);
@@ -194,16 +195,26 @@ final class LaunchCases {
 
   private static <K extends Kernel<?>> void prepareFromThreads(CaseContext c, Workload<K> w) {
     Sample<K> sample = w.sample(c, "", 7, 20);
-    List<K> kernels = java.util.Collections.synchronizedList(new ArrayList<>());
+    List<K> kernels = Collections.synchronizedList(new ArrayList<>());
+    List<RuntimeException> failures = Collections.synchronizedList(new ArrayList<>());
     List<Thread> threads = new ArrayList<>();
     for (int t = 0; t < 4; t++) {
       threads.add(
-          Thread.ofVirtual().start(() -> kernels.add(c.tested().device().prepare(w.spec()))));
+          Thread.ofVirtual()
+              .start(
+                  () -> {
+                    try {
+                      kernels.add(c.keep(c.tested().device().prepare(w.spec())));
+                    } catch (RuntimeException e) {
+                      failures.add(e);
+                    }
+                  }));
     }
     threads.forEach(LaunchCases::join);
-    c.require(kernels.size() == 4, "prepared " + kernels.size() + " of 4 kernels from threads");
+    if (!failures.isEmpty()) {
+      throw failures.getFirst();
+    }
     for (K kernel : kernels) {
-      c.keep(kernel);
       c.launchOnce(sample.launchable(kernel)::on);
       sample.check();
     }
