@@ -57,7 +57,8 @@ record Comparison(Optional<String> fault, double worst) {
         continue;
       }
       if (bits == Bits.poison(got.dataType()) && bits == Bits.get(before, i)) {
-        faults.add(i, value, want + ", but the element was never written", Double.POSITIVE_INFINITY);
+        faults.add(
+            i, value, want + ", but the element was never written", Double.POSITIVE_INFINITY);
         continue;
       }
       if (error == Double.POSITIVE_INFINITY) {

@@ -35,8 +35,7 @@ class ComparisonTest {
   }
 
   private static Comparison compare(HostTensor got, Expected expected) {
-    return Comparison.of(
-        "out", got, poisoned(got.dataType(), got.shape()), expected, false, false);
+    return Comparison.of("out", got, poisoned(got.dataType(), got.shape()), expected, false, false);
   }
 
   private static void fails(Comparison comparison, String... fragments) {
@@ -124,8 +123,7 @@ class ComparisonTest {
     Expected e = expected(all(1, 1), all(1, 0.5));
     HostTensor got = f32(1.25f);
     passes(compare(got, e));
-    fails(
-        Comparison.of("out", got, poisoned(DataType.F32, 1), e, true, false), "1.0 exactly");
+    fails(Comparison.of("out", got, poisoned(DataType.F32, 1), e, true, false), "1.0 exactly");
   }
 
   @Test

@@ -110,8 +110,7 @@ class DrawTest {
 
   @Test
   void rows_are_replaced_and_values_scaled() {
-    HostTensor rows =
-        fill(Values.constant(3).rows(1, 3, Double.NaN).times(2), DataType.F32, 4, 2);
+    HostTensor rows = fill(Values.constant(3).rows(1, 3, Double.NaN).times(2), DataType.F32, 4, 2);
     assertEquals(6, rows.get(1));
     assertTrue(Double.isNaN(rows.get(2)) && Double.isNaN(rows.get(5)));
     assertEquals(6, rows.get(6));

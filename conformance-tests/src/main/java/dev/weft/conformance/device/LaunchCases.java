@@ -201,14 +201,13 @@ final class LaunchCases {
     for (int t = 0; t < 4; t++) {
       threads.add(
           Thread.ofVirtual()
-              .start(
-                  () -> {
-                    try {
-                      kernels.add(c.keep(c.tested().device().prepare(w.spec())));
-                    } catch (RuntimeException e) {
-                      failures.add(e);
-                    }
-                  }));
+              .start(() -> {
+                try {
+                  kernels.add(c.keep(c.tested().device().prepare(w.spec())));
+                } catch (RuntimeException e) {
+                  failures.add(e);
+                }
+              }));
     }
     threads.forEach(LaunchCases::join);
     if (!failures.isEmpty()) {

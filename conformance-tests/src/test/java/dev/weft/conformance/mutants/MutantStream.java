@@ -6,7 +6,9 @@ import dev.weft.spi.BackendMemory;
 import dev.weft.spi.BackendStream;
 import java.lang.foreign.MemorySegment;
 
-/** A stream that does as another does. Kernels do not take it: for cases of transfers and graphs. */
+/**
+ * A stream that does as another does. Kernels do not take it: for cases of transfers and graphs.
+ */
 class MutantStream implements BackendStream {
   final BackendStream inner;
 

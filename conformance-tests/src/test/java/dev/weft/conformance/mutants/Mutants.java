@@ -43,40 +43,37 @@ public final class Mutants {
 
   /** Every row lies one row too far down. */
   public Mutant offByOneRow() {
-    return output(
-        (image, rows, width) -> {
-          for (long i = rows * width - 1; i >= width; i--) {
-            image.copyBits(i - width, i, image);
-          }
-        });
+    return output((image, rows, width) -> {
+      for (long i = rows * width - 1; i >= width; i--) {
+        image.copyBits(i - width, i, image);
+      }
+    });
   }
 
   /** The last column holds what it should not. */
   public Mutant garbageLastColumn() {
-    return output(
-        (image, rows, width) -> {
-          for (long row = 0; row < rows; row++) {
-            image.set(row * width + width - 1, 0.6180339);
-          }
-        });
+    return output((image, rows, width) -> {
+      for (long row = 0; row < rows; row++) {
+        image.set(row * width + width - 1, 0.6180339);
+      }
+    });
   }
 
   /** The last elements are never written, as by a tail that is forgotten. */
   public Mutant unwrittenTail() {
-    return damaged(
-        launch -> {
-          Image before = launch.image(launch.output());
-          launch.right().run();
-          Image after = launch.image(launch.output());
-          long rows = launch.rows(after);
-          if (rows > 0 && after.elements() > 0) {
-            long width = after.elements() / after.size(0);
-            for (long i = Math.max(0, rows * width - 3); i < rows * width; i++) {
-              after.copyBits(i, i, before);
-            }
-            after.store();
-          }
-        });
+    return damaged(launch -> {
+      Image before = launch.image(launch.output());
+      launch.right().run();
+      Image after = launch.image(launch.output());
+      long rows = launch.rows(after);
+      if (rows > 0 && after.elements() > 0) {
+        long width = after.elements() / after.size(0);
+        for (long i = Math.max(0, rows * width - 3); i < rows * width; i++) {
+          after.copyBits(i, i, before);
+        }
+        after.store();
+      }
+    });
   }
 
   /** One element is NaN. */
@@ -86,36 +83,34 @@ public final class Mutants {
 
   /** All sequences are taken for one. */
   public Mutant readsNeighbourSequence() {
-    return damaged(
-        launch -> {
-          if (launch.lengths() == null || launch.lengths().elements() < 3) {
-            launch.right().run();
-            return;
-          }
-          Image lengths = launch.image(launch.lengths());
-          Image kept = launch.image(launch.lengths());
-          for (long i = 1; i < lengths.elements() - 1; i++) {
-            lengths.set(i, 0);
-          }
-          lengths.store();
-          launch.right().run();
-          launch.stream().synchronize();
-          kept.store();
-        });
+    return damaged(launch -> {
+      if (launch.lengths() == null || launch.lengths().elements() < 3) {
+        launch.right().run();
+        return;
+      }
+      Image lengths = launch.image(launch.lengths());
+      Image kept = launch.image(launch.lengths());
+      for (long i = 1; i < lengths.elements() - 1; i++) {
+        lengths.set(i, 0);
+      }
+      lengths.store();
+      launch.right().run();
+      launch.stream().synchronize();
+      kept.store();
+    });
   }
 
   /** Padding rows are cleared. */
   public Mutant writesPadding() {
-    return damaged(
-        launch -> {
-          launch.right().run();
-          Image image = launch.image(launch.output());
-          long width = image.size(0) == 0 ? 0 : image.elements() / image.size(0);
-          for (long i = launch.rows(image) * width; i < image.elements(); i++) {
-            image.set(i, 0);
-          }
-          image.store();
-        });
+    return damaged(launch -> {
+      launch.right().run();
+      Image image = launch.image(launch.output());
+      long width = image.size(0) == 0 ? 0 : image.elements() / image.size(0);
+      for (long i = launch.rows(image) * width; i < image.elements(); i++) {
+        image.set(i, 0);
+      }
+      image.store();
+    });
   }
 
   /** One element too many is written. */
@@ -125,75 +120,73 @@ public final class Mutants {
 
   /** An input is used as scratch. */
   public Mutant writesInput() {
-    return damaged(
-        launch -> {
-          launch.right().run();
-          Image image = launch.image(launch.input());
-          if (image.elements() > 0) {
-            image.set(0, 42);
-            image.store();
-          }
-        });
+    return damaged(launch -> {
+      launch.right().run();
+      Image image = launch.image(launch.input());
+      if (image.elements() > 0) {
+        image.set(0, 42);
+        image.store();
+      }
+    });
   }
 
   /** Inputs go through bf16, as on matrix units without F32. */
   public Mutant bf16Inputs() {
-    return damaged(
-        launch -> {
-          Image kept = launch.image(launch.input());
-          Image rounded = launch.image(launch.input());
-          for (long i = 0; i < rounded.elements(); i++) {
-            rounded.set(i, DataType.BF16.round(rounded.get(i)));
-          }
-          rounded.store();
-          launch.right().run();
-          launch.stream().synchronize();
-          kept.store();
-        });
+    return damaged(launch -> {
+      Image kept = launch.image(launch.input());
+      Image rounded = launch.image(launch.input());
+      for (long i = 0; i < rounded.elements(); i++) {
+        rounded.set(i, DataType.BF16.round(rounded.get(i)));
+      }
+      rounded.store();
+      launch.right().run();
+      launch.stream().synchronize();
+      kept.store();
+    });
   }
 
   /** One output element differs in its last bit at every other launch. */
   public Mutant notRepeatable() {
     AtomicInteger launches = new AtomicInteger();
-    return output(
-        (image, rows, width) -> {
-          if (launches.getAndIncrement() % 2 == 1) {
-            image.set(0, Math.nextUp((float) image.get(0)));
-          }
-        });
+    return output((image, rows, width) -> {
+      if (launches.getAndIncrement() % 2 == 1) {
+        image.set(0, Math.nextUp((float) image.get(0)));
+      }
+    });
   }
 
   /** States stay as they were. */
   public Mutant stateNotUpdated() {
-    return damaged(
-        launch -> {
-          if (launch.states() == null) {
-            launch.right().run();
-            return;
-          }
-          Image before = launch.image(launch.states());
-          launch.right().run();
-          launch.stream().synchronize();
-          before.store();
-        });
+    return damaged(launch -> {
+      if (launch.states() == null) {
+        launch.right().run();
+        return;
+      }
+      Image before = launch.image(launch.states());
+      launch.right().run();
+      launch.stream().synchronize();
+      before.store();
+    });
   }
 
-  /** What is chosen is turned round, as if ties went to the higher index. */
-  public Mutant choosesLast(int candidates) {
-    return damaged(
-        launch -> {
-          launch.right().run();
-          if (launch.choice() == null || launch.choice().elements() == 0) {
-            return;
-          }
-          Image choice = launch.image(launch.choice());
-          for (long i = 0; i < choice.elements(); i++) {
-            if (choice.get(i) >= 0 && choice.get(i) < candidates) {
-              choice.set(i, candidates - 1 - choice.get(i));
-            }
-          }
-          choice.store();
-        });
+  /** The last choice of every row gives way to the next higher index, as if ties went there. */
+  public Mutant choosesNext() {
+    return damaged(launch -> {
+      launch.right().run();
+      if (launch.choice() == null || launch.choice().elements() == 0) {
+        return;
+      }
+      Image choice = launch.image(launch.choice());
+      long chosen = choice.size(choice.rank() - 1);
+      long rows = launch.rows(choice) * choice.elements() / choice.size(0) / chosen;
+      for (long row = 0; row < rows; row++) {
+        long last = (row + 1) * chosen - 1;
+        if (choice.get(last) >= 0) {
+          choice.set(last, choice.get(last) + 1);
+        }
+      }
+      choice.store();
+    });
   }
 
   /** Launches run some time later than their stream says. */
@@ -212,16 +205,15 @@ public final class Mutants {
                   BackendGraph recorded = stream.endCapture();
                   Thread.ofPlatform()
                       .daemon()
-                      .start(
-                          () -> {
-                            try (BackendStream other = device.newStream()) {
-                              Thread.sleep(300);
-                              other.launch(recorded);
-                              other.synchronize();
-                            } catch (InterruptedException | DeviceException e) {
-                              // Too late: the case is over, and its tensors are closed.
-                            }
-                          });
+                      .start(() -> {
+                        try (BackendStream other = device.newStream()) {
+                          Thread.sleep(300);
+                          other.launch(recorded);
+                          other.synchronize();
+                        } catch (InterruptedException | DeviceException e) {
+                          // Too late: the case is over, and its tensors are closed.
+                        }
+                      });
                 }));
   }
 
