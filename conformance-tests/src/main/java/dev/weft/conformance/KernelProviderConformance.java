@@ -118,6 +118,16 @@ public abstract class KernelProviderConformance {
   }
 
   /**
+   * Chooses where the report goes.
+   *
+   * @return a folder, made if absent. By default what {@code weft.conformance.report} says, else
+   *     {@code target/conformance}
+   */
+  protected Path reportDirectory() {
+    return Path.of(System.getProperty("weft.conformance.report", "target/conformance"));
+  }
+
+  /**
    * Returns what is run beside the suite's own cases.
    *
    * @return catalogues of operations of the provider's own
@@ -189,9 +199,9 @@ public abstract class KernelProviderConformance {
     }
   }
 
-  private static void write(ConformanceReport report) {
+  private void write(ConformanceReport report) {
     try {
-      report.writeTo(Path.of(System.getProperty("weft.conformance.report", "target/conformance")));
+      report.writeTo(reportDirectory());
     } catch (IOException e) {
       throw new UncheckedIOException("the conformance report cannot be written", e);
     }

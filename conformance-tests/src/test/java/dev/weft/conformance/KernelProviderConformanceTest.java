@@ -11,6 +11,7 @@ import dev.weft.spi.DeviceDescriptor;
 import dev.weft.spi.KernelProvider;
 import dev.weft.spi.Probe;
 import dev.weft.spi.SpiVersion;
+import java.nio.file.Path;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
@@ -55,6 +56,11 @@ class KernelProviderConformanceTest {
     @Override
     protected String caseFilter() {
       return "device.launches/f32/conv1d";
+    }
+
+    @Override
+    protected Path reportDirectory() {
+      return Path.of("target/conformance-partial"); // not in the place of the whole suite's
     }
   }
 
