@@ -73,6 +73,13 @@ class MutantsTest {
   }
 
   @Test
+  void garbage_in_a_gradient() {
+    fails(mutants.garbageLastColumn(), "conv1d.backward/f32/.*/ragged#random", "dx", "got 0.618");
+    fails(mutants.garbageLastColumn(), "moba.backward/f32/.*/plain#ramp", "dq", "got 0.618");
+    fails(mutants.garbageLastColumn(), "moe.backward/f32/.*#exact", "got 0.618");
+  }
+
+  @Test
   void unwritten_tail() {
     fails(
         mutants.unwrittenTail(),

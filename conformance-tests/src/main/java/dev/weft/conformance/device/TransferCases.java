@@ -12,6 +12,7 @@ import dev.weft.conformance.CaseContext;
 import dev.weft.conformance.ConformanceCase;
 import dev.weft.conformance.Draw;
 import dev.weft.conformance.Family;
+import dev.weft.conformance.Profile;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -42,6 +43,10 @@ final class TransferCases {
     cases.add(deviceCase(OPERATION, "odd-megabytes", TransferCases::oddMegabytes));
     cases.add(deviceCase(OPERATION, "between-devices", TransferCases::betweenDevices));
     cases.add(deviceCase(OPERATION, "heap-reused-at-once", TransferCases::heapReused));
+    cases.add(
+        ConformanceCase.of(OPERATION, DataType.U8, "", "beyond-2e31-elements", Family.RANDOM)
+            .profiles(Profile.LARGE)
+            .runs(TransferCases::beyondInts));
     return cases.stream();
   }
 
@@ -270,6 +275,26 @@ final class TransferCases {
     c.stream().download(tensor.slice(0, 7, n), tail);
     c.stream().synchronize();
     same(c, "all but 7 bytes", tail, HostTensor.of(DataType.U8, host.segment().asSlice(7), n - 7));
+  }
+
+  private static void beyondInts(CaseContext c) {
+    long n = (1L << 31) + 5000;
+    Tensor tensor = c.keep(c.tested().device().allocate(DataType.U8, n));
+    c.stream().fill(tensor, (byte) 0x11);
+    HostTensor tail = bits(c.draw("x"), DataType.U8, 4000);
+    c.stream().upload(tail, tensor.slice(0, n - 4000, n));
+    Tensor copy = c.keep(c.tested().device().allocate(DataType.U8, n));
+    c.stream().copy(tensor, copy);
+    HostTensor end = HostTensor.allocate(DataType.U8, 5000);
+    c.stream().download(copy.slice(0, n - 5000, n), end);
+    HostTensor start = HostTensor.allocate(DataType.U8, 5000);
+    c.stream().download(copy.slice(0, 0, 5000), start);
+    c.stream().synchronize();
+    HostTensor want = HostTensor.allocate(DataType.U8, 5000);
+    want.segment().fill((byte) 0x11);
+    same(c, "the first 5000 of more than 2^31", start, want);
+    want.segment().asSlice(1000).copyFrom(tail.segment());
+    same(c, "the last 5000 of more than 2^31", end, want);
   }
 
   private static void betweenDevices(CaseContext c) {

@@ -25,7 +25,7 @@ import dev.weft.spi.MobaKernel;
 import dev.weft.spi.MoeKernel;
 import org.jspecify.annotations.Nullable;
 
-/** A device whose forward, update and paged launches are damaged; the rest is right. */
+/** A device whose launches are damaged; only appending to a paged cache is right. */
 final class DamagedDevice extends Mutant.MutantDevice {
   private final Damage damage;
 
@@ -89,7 +89,20 @@ final class DamagedDevice extends Mutant.MutantDevice {
 
     @Override
     public void backward(LaunchContext context, Conv1dBackward a) {
-      inner.backward(context, a);
+      Tensor output = a.dx();
+      if (output == null) {
+        inner.backward(context, a);
+        return;
+      }
+      damage.run(
+          new Damage.Launch(
+              context.stream(),
+              a.x(),
+              output,
+              a.cuSeqlens(),
+              null,
+              null,
+              () -> inner.backward(context, a)));
     }
   }
 
@@ -120,7 +133,20 @@ final class DamagedDevice extends Mutant.MutantDevice {
 
     @Override
     public void backward(LaunchContext context, MobaBackward a) {
-      inner.backward(context, a);
+      Tensor output = a.dq();
+      if (output == null) {
+        inner.backward(context, a);
+        return;
+      }
+      damage.run(
+          new Damage.Launch(
+              context.stream(),
+              a.q(),
+              output,
+              a.cuSeqlens(),
+              null,
+              null,
+              () -> inner.backward(context, a)));
     }
 
     @Override
@@ -174,7 +200,20 @@ final class DamagedDevice extends Mutant.MutantDevice {
 
     @Override
     public void backward(LaunchContext context, MoeBackward a) {
-      inner.backward(context, a);
+      Tensor output = a.dx();
+      if (output == null) {
+        inner.backward(context, a);
+        return;
+      }
+      damage.run(
+          new Damage.Launch(
+              context.stream(),
+              a.x(),
+              output,
+              a.tokenCount(),
+              null,
+              null,
+              () -> inner.backward(context, a)));
     }
   }
 }
