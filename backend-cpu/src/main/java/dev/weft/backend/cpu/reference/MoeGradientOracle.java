@@ -20,8 +20,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * What a backward pass must give, and how far off it may be: from ids, weights, logits and (if
- * saved) z as given, by the stage rule. Of the stages only the activation and the slot's output
- * (for the weight's gradient) may be rounded to the storage type.
+ * saved) z as given, by the stage rule. Of the stages the activation, the slot's output (for the
+ * weight's gradient), dz and the slot's dx may be rounded to the storage type.
  */
 final class MoeGradientOracle {
   private final MoeDispatchSpec spec;
@@ -134,8 +134,8 @@ final class MoeGradientOracle {
       da.addTo(sum, i, scale, 0);
       scaled.set(i, sum);
     }
-    Bounded dz = expert.activateTransposed(z, scaled);
-    dxParts.get(t).add(expert.projectTransposed(dz));
+    Bounded dz = expert.activateTransposed(z, scaled).rounded(law);
+    dxParts.get(t).add(expert.projectTransposed(dz).rounded(law));
     contributions.add(new Contribution(x[t], dz, a, dy[t], scale));
     return weight;
   }
