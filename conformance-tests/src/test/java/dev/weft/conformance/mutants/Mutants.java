@@ -207,7 +207,7 @@ public final class Mutants {
                       .daemon()
                       .start(() -> {
                         try (BackendStream other = device.newStream()) {
-                          Thread.sleep(300);
+                          Thread.sleep(2000);
                           other.launch(recorded);
                           other.synchronize();
                         } catch (InterruptedException | DeviceException e) {
