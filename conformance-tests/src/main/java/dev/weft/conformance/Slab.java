@@ -36,9 +36,10 @@ final class Slab {
     return GUARD_BYTES / type.bytes();
   }
 
-  /** Puts the known content on the device. */
+  /** Puts the known content on the device, and waits: bodies may use any stream. */
   void upload(Stream stream) {
     stream.upload(content, base);
+    stream.synchronize();
   }
 
   /** Puts back what was there before the last launch. */
