@@ -10,10 +10,12 @@ import dev.weft.cli.bench.Measurement;
 import dev.weft.cli.bench.Preset;
 import dev.weft.cli.bench.Presets;
 import dev.weft.cli.bench.Workload;
+import dev.weft.conformance.WholeFile;
 import dev.weft.spi.DeviceDescriptor;
 import jakarta.inject.Inject;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -84,7 +86,7 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   @Override
-  public Integer call() {
+  public Integer call() throws IOException {
     PrintWriter out = console.out();
     if (list) {
       for (Preset preset : Presets.all()) {
@@ -130,16 +132,24 @@ final class BenchCommand implements Callable<Integer> {
     print(facts, ceilings, measurements);
     Path jsonFile = json;
     if (jsonFile != null) {
-      WholeFile.write(jsonFile, Json.text(g -> write(g, device, ceilings, measurements)));
+      write(jsonFile, Json.text(g -> write(g, device, ceilings, measurements)));
       out.println("JSON: " + jsonFile);
     }
     Path htmlFile = html;
     if (htmlFile != null) {
       String title = "weft bench on " + device.info();
-      WholeFile.write(htmlFile, BenchPage.html(title, facts, ceilings, measurements));
+      write(htmlFile, BenchPage.html(title, facts, ceilings, measurements));
       out.println("Page: " + htmlFile);
     }
     return code;
+  }
+
+  private static void write(Path file, String text) throws IOException {
+    Path folder = file.toAbsolutePath().getParent();
+    if (folder != null) {
+      Files.createDirectories(folder);
+    }
+    WholeFile.write(file, text);
   }
 
   private static List<String> facts(Device device, Ceilings ceilings) {

@@ -2,10 +2,8 @@ package dev.weft.conformance;
 
 import dev.weft.DeviceInfo;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
@@ -152,17 +150,9 @@ public final class ConformanceReport {
     Files.createDirectories(directory);
     int index = device.descriptor().index();
     String name = device.providerId() + (index == 0 ? "" : "-" + index);
-    write(directory, name + ".json", new ReportJson(this).text());
-    return write(directory, name + ".html", new ReportPage(this).text());
-  }
-
-  private static Path write(Path directory, String name, String text) throws IOException {
-    Path whole = Files.createTempFile(directory, name, ".part");
-    try {
-      Files.write(whole, text.getBytes(StandardCharsets.UTF_8));
-      return Files.move(whole, directory.resolve(name), StandardCopyOption.REPLACE_EXISTING);
-    } finally {
-      Files.deleteIfExists(whole);
-    }
+    WholeFile.write(directory.resolve(name + ".json"), new ReportJson(this).text());
+    Path page = directory.resolve(name + ".html");
+    WholeFile.write(page, new ReportPage(this).text());
+    return page;
   }
 }

@@ -1,6 +1,7 @@
 package dev.weft.conformance.vectors;
 
 import dev.weft.HostTensor;
+import dev.weft.conformance.WholeFile;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -8,17 +9,12 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.concurrent.ThreadLocalRandom;
 
 /**
  * The content of a safetensors file: named tensors and string attributes. The tensors' memory is
@@ -78,7 +74,7 @@ public final class Safetensors {
           name, channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), Arena.ofAuto()));
     } catch (IOException e) {
       throw new VectorFormatException(
-          name, "expected a file that can be read: " + reason(e, file), e);
+          name, "expected a file that can be read: " + WholeFile.reason(e, file), e);
     }
   }
 
@@ -127,30 +123,7 @@ public final class Safetensors {
    * @throws IOException naming the file and the reason, such as a full disk
    */
   public void write(Path file) throws IOException {
-    Path name = file.getFileName();
-    if (name == null) {
-      throw new IOException(file + ": expected the name of a file to write");
-    }
-    if (Files.exists(file) && !Files.isRegularFile(file)) {
-      // A rename would replace a device or a pipe by a file.
-      throw new IOException(file + ": could not be written: it is there, and is no regular file");
-    }
-    Path temporary =
-        file.resolveSibling(
-            "." + name + "." + Long.toHexString(ThreadLocalRandom.current().nextLong()) + ".tmp");
-    try {
-      try (FileChannel channel =
-          FileChannel.open(temporary, StandardOpenOption.WRITE, StandardOpenOption.CREATE_NEW)) {
-        writeTo(channel);
-        channel.force(true);
-      }
-      Files.move(
-          temporary, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
-    } catch (IOException e) {
-      throw new IOException(file + ": could not be written: " + reason(e, temporary), e);
-    } finally {
-      Files.deleteIfExists(temporary);
-    }
+    WholeFile.write(file, this::writeTo);
   }
 
   private void writeTo(FileChannel channel) throws IOException {
@@ -180,17 +153,5 @@ public final class Safetensors {
     while (bytes.hasRemaining()) {
       channel.write(bytes);
     }
-  }
-
-  /** What went wrong, in words: the JDK's file exceptions often have a path as their message. */
-  private static String reason(IOException e, Path path) {
-    if (e instanceof NoSuchFileException) {
-      return "no such directory: " + path.toAbsolutePath().getParent();
-    }
-    if (e instanceof AccessDeniedException) {
-      return "permission denied";
-    }
-    String reason = e instanceof FileSystemException f ? f.getReason() : e.getMessage();
-    return reason == null ? e.toString() : reason;
   }
 }
