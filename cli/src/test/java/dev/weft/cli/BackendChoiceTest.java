@@ -28,8 +28,8 @@ class BackendChoiceTest {
             new String[] {"bench"},
             new String[] {"check", file},
             new String[] {"run", file, "--out-dir", out})) {
-      CommandLineRun.of(with(arguments, "--backend", "cuda"))
-          .failedWithOneLine(2, "backend 'cuda'", "expected one of [cpu, reference]");
+      CommandLineRun.of(with(arguments, "--backend", "metal"))
+          .failedWithOneLine(2, "backend 'metal'", "expected one of [cuda, cpu, reference]");
     }
     assertFalse(Files.exists(folder.resolve("out")), "nothing is made for a run that cannot be");
   }
@@ -79,10 +79,10 @@ class BackendChoiceTest {
 
   @Test
   void verboseShowsTheStackTraceBeforeTheLine() {
-    CommandLineRun run = CommandLineRun.of("devices", "--backend", "cuda", "--verbose");
+    CommandLineRun run = CommandLineRun.of("devices", "--backend", "metal", "--verbose");
     assertEquals(2, run.code());
     assertTrue(run.err().contains("\tat dev.weft"), run.err());
-    run.namesOnLine(run.errLines().size() - 1, "backend 'cuda'");
+    run.namesOnLine(run.errLines().size() - 1, "backend 'metal'");
   }
 
   private static String[] with(String[] arguments, String... more) {

@@ -83,7 +83,7 @@ class PackedJarsIT {
       Ended missing = run(path, "run", nix, "--out-dir", folder.resolve("out").toString());
       assertEquals(2, missing.code, missing::toString);
       assertEquals(1, complaints(missing).size(), missing.err);
-      Ended unknown = run(path, "demo", "--backend", "cuda:1");
+      Ended unknown = run(path, "demo", "--backend", "metal:1");
       assertEquals(2, unknown.code, unknown::toString);
       assertEquals(1, complaints(unknown).size(), unknown.err);
     }

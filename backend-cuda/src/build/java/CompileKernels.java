@@ -1,0 +1,251 @@
+import java.io.File;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Optional;
+import java.util.TreeSet;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+/**
+ * Compiles each .cu to a cubin per architecture and to PTX, and writes what came of it to
+ * kernels.txt (its format: KernelManifest). Without nvcc it says so, leaves an empty manifest, and
+ * the build goes on.
+ *
+ * <p>Arguments: folder of sources, folder of outputs, folder of stamps (by which unchanged sources
+ * are skipped), architectures of machine code between commas, such as sm_80,sm_90a,sm_100. PTX is
+ * always built.
+ */
+void main(String[] args) throws Exception {
+  Path from = Path.of(args[0]);
+  Path to = Path.of(args[1]);
+  Path stamps = Path.of(args[2]);
+  List<String> architectures = new ArrayList<>(List.of("ptx"));
+  Stream.of(args[3].split(","))
+      .map(String::strip)
+      .filter(a -> !a.isEmpty())
+      .forEach(architectures::add);
+  Files.createDirectories(to);
+  Optional<Path> nvcc = nvcc();
+  if (nvcc.isEmpty()) {
+    clear(to, List.of());
+    Files.writeString(to.resolve("kernels.txt"), "none\n");
+    IO.println(
+        "WARNING: no nvcc (looked at "
+            + (System.getenv("WEFT_NVCC") == null
+                ? "CUDA_HOME, PATH, /usr/local/cuda"
+                : "WEFT_NVCC, and nowhere else, as it is set")
+            + "): the CUDA backend is built without kernels");
+    return;
+  }
+  List<Path> sources;
+  StringBuilder headers = new StringBuilder();
+  try (var files = Files.walk(from)) {
+    List<Path> all = files.filter(Files::isRegularFile).sorted().toList();
+    sources = all.stream().filter(p -> p.toString().endsWith(".cu")).toList();
+    for (Path header : all) {
+      if (!header.toString().endsWith(".cu")) {
+        headers.append(Files.readString(header));
+      }
+    }
+  }
+  String salt = output(List.of(nvcc.get().toString(), "--version")) + headers;
+  List<String> outputs = new ArrayList<>();
+  var manifest = new TreeSet<String>();
+  long start = System.nanoTime();
+  try (var pool = Executors.newFixedThreadPool(Runtime.getRuntime().availableProcessors())) {
+    List<Future<List<String>>> jobs = new ArrayList<>();
+    for (Path source : sources) {
+      for (String architecture : architectures) {
+        Image image = new Image(source, architecture, to, stamps);
+        outputs.add(image.file().getFileName().toString());
+        jobs.add(pool.submit(() -> compile(nvcc.get(), salt, image)));
+      }
+    }
+    for (var job : jobs) {
+      manifest.addAll(job.get());
+    }
+  }
+  clear(to, outputs);
+  Files.writeString(to.resolve("kernels.txt"), String.join("\n", manifest) + "\n");
+  IO.println(
+      "kernels: "
+          + manifest.stream().filter(l -> l.startsWith("kernel\t")).count()
+          + " for "
+          + architectures
+          + " in "
+          + (System.nanoTime() - start) / 1_000_000_000
+          + " s");
+}
+
+/** One source for one architecture. */
+record Image(Path source, String architecture, Path folder, Path stamps) {
+  String module() {
+    return source.getFileName().toString().replace(".cu", "");
+  }
+
+  boolean isPtx() {
+    return architecture.equals("ptx");
+  }
+
+  Path file() {
+    return folder.resolve(module() + (isPtx() ? ".ptx" : "." + architecture + ".cubin"));
+  }
+
+  /**
+   * Not among the outputs, so that it does not get into the jar: the key, then the manifest's
+   * lines.
+   */
+  Path stamp() {
+    return stamps.resolve(file().getFileName() + ".stamp");
+  }
+}
+
+/** Removes images that are not of this build. */
+void clear(Path folder, List<String> keep) throws IOException {
+  try (var files = Files.list(folder)) {
+    for (Path file : files.toList()) {
+      String name = file.getFileName().toString();
+      if ((name.endsWith(".cubin") || name.endsWith(".ptx")) && !keep.contains(name)) {
+        Files.delete(file);
+      }
+    }
+  }
+}
+
+/** Returns the manifest's lines. */
+List<String> compile(Path nvcc, String salt, Image image) throws Exception {
+  var command =
+      new ArrayList<>(
+          List.of(
+              nvcc.toString(),
+              "-O3",
+              "-std=c++17",
+              "-Xptxas",
+              "-v,-warn-spills",
+              "-o",
+              image.file().toString()));
+  command.addAll(
+      image.isPtx()
+          ? List.of("-ptx", "-arch=compute_80")
+          : List.of("-cubin", "-arch=" + image.architecture));
+  command.add(image.source.toString());
+  String key =
+      HexFormat.of()
+          .formatHex(
+              MessageDigest.getInstance("SHA-256")
+                  .digest(
+                      (salt + command + Files.readString(image.source))
+                          .getBytes(StandardCharsets.UTF_8)));
+  if (Files.exists(image.file()) && Files.exists(image.stamp())) {
+    List<String> stamp = Files.readAllLines(image.stamp());
+    if (stamp.getFirst().equals(key)) {
+      return stamp.subList(1, stamp.size());
+    }
+  }
+  String log = output(command);
+  List<String> lines = new ArrayList<>();
+  lines.add("image\t" + image.module() + "\t" + image.architecture);
+  if (image.isPtx()) {
+    lowerVersion(nvcc, image.file());
+    lines.addAll(entries(image));
+  } else {
+    lines.addAll(resources(image, log));
+  }
+  Files.createDirectories(image.stamp().getParent());
+  Files.writeString(image.stamp(), key + "\n" + String.join("\n", lines) + "\n");
+  return lines;
+}
+
+/**
+ * nvcc 13 writes PTX ISA 9.0, which drivers before CUDA 13 refuse. ptxas proves that an older one
+ * suffices.
+ */
+void lowerVersion(Path nvcc, Path ptx) throws Exception {
+  Files.writeString(ptx, Files.readString(ptx).replaceFirst("(?m)^\\.version .*$", ".version 8.4"));
+  Path ptxas = nvcc.toRealPath().resolveSibling("ptxas");
+  output(
+      List.of(
+          Files.exists(ptxas) ? ptxas.toString() : "ptxas",
+          "-arch=sm_80",
+          "-o",
+          "/dev/null",
+          ptx.toString()));
+}
+
+/** Names and argument sizes of the kernels. */
+List<String> entries(Image image) throws IOException {
+  String ptx = Files.readString(image.file());
+  List<String> lines = new ArrayList<>();
+  Matcher entry =
+      Pattern.compile("\\.entry\\s+(\\w+)\\s*\\(\\s*\\.param[^\\[]*\\[(\\d+)\\]").matcher(ptx);
+  while (entry.find()) {
+    lines.add("kernel\t" + image.module() + "\t" + entry.group(1) + "\t" + entry.group(2));
+  }
+  return lines;
+}
+
+/** What ptxas -v said, kernel by kernel. */
+List<String> resources(Image image, String log) {
+  List<String> lines = new ArrayList<>();
+  String name = "";
+  String spills = "";
+  for (String line : log.lines().toList()) {
+    Matcher compiling = Pattern.compile("Compiling entry function '(\\w+)'").matcher(line);
+    if (compiling.find()) {
+      name = compiling.group(1);
+    }
+    Matcher spill =
+        Pattern.compile("(\\d+) bytes spill stores, (\\d+) bytes spill loads").matcher(line);
+    if (spill.find()) {
+      spills = spill.group(1) + "\t" + spill.group(2);
+    }
+    Matcher used = Pattern.compile("Used (\\d+) registers").matcher(line);
+    if (used.find()) {
+      Matcher shared = Pattern.compile("(\\d+) bytes smem").matcher(line);
+      lines.add(
+          String.join(
+              "\t",
+              "resources",
+              image.architecture,
+              name,
+              used.group(1),
+              shared.find() ? shared.group(1) : "0",
+              spills));
+    }
+  }
+  return lines;
+}
+
+String output(List<String> command) throws Exception {
+  Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+  String text = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+  if (process.waitFor() != 0) {
+    throw new IOException(String.join(" ", command) + " failed:\n" + text);
+  }
+  return text;
+}
+
+/** WEFT_NVCC alone where it is set, so that a build without nvcc can be tried anywhere. */
+Optional<Path> nvcc() {
+  if (System.getenv("WEFT_NVCC") instanceof String given) {
+    return Optional.of(Path.of(given)).filter(Files::isExecutable);
+  }
+  var places = new ArrayList<Path>();
+  if (System.getenv("CUDA_HOME") instanceof String home) {
+    places.add(Path.of(home, "bin", "nvcc"));
+  }
+  for (String folder : System.getenv("PATH").split(File.pathSeparator)) {
+    places.add(Path.of(folder, "nvcc"));
+  }
+  places.add(Path.of("/usr/local/cuda/bin/nvcc"));
+  return places.stream().filter(Files::isExecutable).findFirst();
+}

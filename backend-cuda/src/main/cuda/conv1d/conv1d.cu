@@ -1,0 +1,124 @@
+// The entry points of causal conv1d. Conv1dVariants.java names them and picks one for a launch.
+//
+//   conv1d_{forward,update,backward}_ELEMENT_wW_vV
+//     ELEMENT  type of x, out and states; `any` takes each type as a launch parameter
+//     W        number of taps
+//     V        channels per thread
+#include "backward.cuh"
+#include "forward.cuh"
+#include "update.cuh"
+
+using namespace weft;
+
+namespace {
+constexpr int kThreads = 128;
+
+// Blocks that a multiprocessor must be able to hold, so that their loads cover memory's latency: bounds the
+// registers of a vector variant to 128 and 168.
+constexpr int kForwardBlocks = 4, kUpdateBlocks = 4, kBackwardBlocks = 3;
+
+constexpr int resident(int vector, int blocks) { return vector > 1 ? blocks : 1; }
+}
+
+#define FORWARD(NAME, E, W, V)                                                                                   \
+  extern "C" __global__ void __launch_bounds__(kThreads, resident(V, kForwardBlocks)) conv1d_forward_##NAME##_w##W##_v##V(                    \
+      const __grid_constant__ ForwardArguments a) {                                                              \
+    Forward<E, W, V> kernel{a};                                                                                  \
+    kernel.run();                                                                                                \
+  }
+#define UPDATE(NAME, E, W, V)                                                                                    \
+  extern "C" __global__ void __launch_bounds__(kThreads, resident(V, kUpdateBlocks)) conv1d_update_##NAME##_w##W##_v##V(                     \
+      const __grid_constant__ UpdateArguments a) {                                                               \
+    Update<E, W, V> kernel{a};                                                                                   \
+    kernel.run();                                                                                                \
+  }
+#define BACKWARD(NAME, E, W, V)                                                                                  \
+  extern "C" __global__ void __launch_bounds__(kThreads, resident(V, kBackwardBlocks)) conv1d_backward_##NAME##_w##W##_v##V(                   \
+      const __grid_constant__ BackwardArguments a) {                                                             \
+    Backward<E, W, V> kernel{a};                                                                                 \
+    kernel.run();                                                                                                \
+  }
+
+// Any types, any alignment, every width.
+#define WIDTHS(KERNEL) \
+  KERNEL(any, Any, 2, 1) KERNEL(any, Any, 3, 1) KERNEL(any, Any, 4, 1) KERNEL(any, Any, 5, 1) \
+  KERNEL(any, Any, 6, 1) KERNEL(any, Any, 7, 1) KERNEL(any, Any, 8, 1)
+WIDTHS(FORWARD)
+WIDTHS(UPDATE)
+WIDTHS(BACKWARD)
+
+// One type throughout, 16-byte rows.
+#define WIDE(KERNEL)                                                              \
+  KERNEL(bf16, Bf16, 2, 8) KERNEL(bf16, Bf16, 3, 8) KERNEL(bf16, Bf16, 4, 8)      \
+  KERNEL(f16, F16, 4, 8) KERNEL(f32, F32, 4, 4)
+WIDE(FORWARD)
+WIDE(UPDATE)
+
+// Pitches that are not multiples of 16 bytes.
+#define NARROW(KERNEL)                                            \
+  KERNEL(bf16, Bf16, 4, 4) KERNEL(bf16, Bf16, 4, 2) KERNEL(bf16, Bf16, 4, 1) KERNEL(f16, F16, 4, 2)
+NARROW(FORWARD)
+
+// Eight channels (of F32: four) would not fit the registers.
+BACKWARD(bf16, Bf16, 4, 4)
+BACKWARD(f16, F16, 4, 4)
+BACKWARD(f32, F32, 4, 2)
+
+// ---- weights -------------------------------------------------------------------------------------------------
+
+struct PackArguments {  // as Conv1dWeights.java writes it
+  const void* weight;   // [C, W]
+  const void* bias;     // [C], or null
+  float* packed;        // [W + 1, packedPitch]
+  i64 weightPitch, packedPitch;
+  int channels, width, type;
+};
+
+// One thread for each channel of the padded pitch.
+extern "C" __global__ void __launch_bounds__(kThreads) conv1d_pack(const __grid_constant__ PackArguments a) {
+  i64 c = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (c >= a.packedPitch) return;
+  bool real = c < a.channels;
+  for (int k = 0; k < a.width; k++) {
+    Row<Any, 1> row;
+    row.zero();
+    if (real) row.load<true>(a.weight, c * a.weightPitch + k, a.type);
+    a.packed[k * a.packedPitch + c] = Any::widen(row.w[0], a.type);
+  }
+  Row<Any, 1> row;
+  row.zero();
+  if (real && a.bias) row.load<true>(a.bias, c, a.type);
+  a.packed[a.width * a.packedPitch + c] = Any::widen(row.w[0], a.type);
+}
+
+// ---- parameter gradients ---------------------------------------------------------------------------------------
+
+struct ReduceArguments {  // as Conv1dBackwardLaunch.java writes it
+  const float* partial;   // [tiles, width + 1, pitch]
+  void* dweight;          // [C, W], or null
+  void* dbias;            // [C], or null
+  i64 pitch, dweightPitch;
+  int tiles, width, channels, type, accumulate;
+};
+
+// One thread for each gradient: adds the tiles in ascending order.
+extern "C" __global__ void __launch_bounds__(kThreads) conv1d_reduce(const __grid_constant__ ReduceArguments a) {
+  i64 c = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  int k = blockIdx.y;
+  bool weight = k < a.width;
+  void* target = weight ? a.dweight : a.dbias;
+  if (c >= a.channels || !target) return;
+  const float* p = a.partial + k * a.pitch + c;
+  i64 stride = (a.width + 1) * a.pitch;
+  float sum = 0;
+#pragma unroll 8
+  for (int i = 0; i < a.tiles; i++) sum += __ldg(p + i * stride);
+  i64 at = weight ? c * a.dweightPitch + k : c;
+  Row<Any, 1> row;
+  if (a.accumulate) {
+    row.load<false>(target, at, a.type);
+    sum += Any::widen(row.w[0], a.type);
+  }
+  row.w[0] = Any::narrow(sum, a.type);
+  row.store(target, at, a.type);
+}

@@ -1,0 +1,252 @@
+// Causal conv1d, forward: packed sequences, states in and out, one launch, no host read.
+//
+// Work. A thread owns V neighbouring channels (16 bytes where alignment allows) and walks a tile of `tile`
+// tokens; the window of the last W-1 rows, the taps and the bias stay in registers as F32. The grid is flat,
+// blockIdx.x = tile * columns + column, so that the blocks of one token tile run together: full rows, and the
+// W-1 rows before a tile are in L2. kAhead rows are in flight per thread before they are needed: 64 bytes at
+// 16 bytes a row, 4 blocks of 128 threads per multiprocessor, 32 KiB, about twice what covers the latency
+// of H200's memory. There is no shared memory.
+//
+// Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the block that
+// starts a sequence is the only one that reads its state, and the same one writes the new state (from the last
+// rows of x): slots are updated in place without a second launch.
+//
+// Empty sequences own no token; extra blocks write their initialStatesOut, where that is asked for.
+#pragma once
+#include "../common/sequences.cuh"
+#include "math.cuh"
+#include "states.cuh"
+
+namespace weft {
+
+struct ForwardArguments {  // as Conv1dForwardLaunch.java writes it
+  const void* x;
+  void* out;
+  const float* weights;
+  const int* cu;
+  const int* cacheIndices;        // null: no states
+  const uint8_t* hasInitial;
+  const int* positions;           // null: states shift; else they are rings
+  States states;
+  States initialOut;              // base null: not asked for
+  i64 xPitch, outPitch, weightPitch, slots;
+  int tokens, channels, sequences, stateColumns;
+  int tile, tiles, columns, padSlot;
+  int xType, stateType, stateMode, initialMode, silu;
+  int emptyPerBlock;
+};
+
+template <class E, int W, int V>
+struct Forward {
+  static constexpr int kAhead = rowsAhead(W);
+  const ForwardArguments& a;
+  int c;
+
+  // The slot of a sequence, or -1 if it is skipped.
+  __device__ __forceinline__ i64 slotOf(int s) const {
+    int slot = __ldg(a.cacheIndices + s);
+    return slot == a.padSlot || slot < 0 || slot >= a.slots ? -1 : slot;
+  }
+
+  __device__ __forceinline__ void history(int s, i64 slot, Row<E, V> (&h)[W - 1]) const {
+    if (__ldg(a.hasInitial + s) == 0) {
+#pragma unroll
+      for (int j = 0; j < W - 1; j++) h[j].zero();
+      return;
+    }
+    Columns<E, W, V> columns(a.states, slot, c, a.stateMode, a.stateType);
+    if (a.positions) {
+      i64 n = __ldg(a.positions + s);
+#pragma unroll
+      for (int j = 0; j < W - 1; j++) h[j] = columns.get(ringColumn(n - (W - 1) + j, a.stateColumns));
+    } else {
+      columns.history(a.stateColumns - (W - 1), h);
+    }
+  }
+
+  __device__ __forceinline__ Row<E, V> stateRow(int token) const {
+    Row<E, V> row;
+    row.template load<true>(a.x, token * a.xPitch + c, a.xType);
+    return row.converted(a.xType, a.stateType);
+  }
+
+  // Writes what a sequence of tokens [start, end) leaves behind; h is what it started from.
+  __device__ __forceinline__ void keep(int s, i64 slot, int start, int end, const Row<E, V> (&h)[W - 1]) const {
+    int length = end - start, size = a.stateColumns;
+    bool had = __ldg(a.hasInitial + s) != 0;
+    Columns<E, W, V> columns(a.states, slot, c, a.stateMode, a.stateType);
+    if (a.positions) {
+      i64 n = __ldg(a.positions + s);
+      for (int i = max(0, length - size); i < length; i++) columns.put(ringColumn(n + i, size), stateRow(start + i));
+      if (!had) {
+        Row<E, V> none;
+        none.zero();
+        for (int i = length; i < size; i++) columns.put(ringColumn(n + i, size), none);
+      }
+    } else if (size == W - 1) {
+      Row<E, V> last[W - 1];
+#pragma unroll
+      for (int j = 0; j < W - 1; j++) last[j] = h[j];
+#pragma unroll
+      for (int k = 0; k < W - 1; k++) {
+        int i = length - (W - 1) + k;
+        if (i >= 0) append<E, W, V>(last, stateRow(start + i));
+      }
+      columns.putAll(last);
+    } else {
+      for (int j = 0; j < size; j++) {  // ascending: a column is read before it is overwritten
+        i64 from = static_cast<i64>(j) + length;
+        Row<E, V> row;
+        if (from >= size) {
+          row = stateRow(start + static_cast<int>(from - size));
+        } else if (had) {
+          row = columns.get(static_cast<int>(from));
+        } else {
+          row.zero();
+        }
+        columns.put(j, row);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void putInitial(int s, const Row<E, V> (&h)[W - 1]) const {
+    Columns<E, W, V>(a.initialOut, s, c, a.initialMode, a.stateType).putAll(h);
+  }
+
+  __device__ __forceinline__ void emptySequences(int block) const {
+    Sequences q{a.cu, a.sequences, a.tokens};
+    int first = block * a.emptyPerBlock, last = min(first + a.emptyPerBlock, a.sequences);
+    for (int s = first; s < last; s++) {
+      if (q.start(s) < q.end(s)) continue;
+      Row<E, V> h[W - 1];
+      i64 slot = slotOf(s);
+      if (slot >= 0) {
+        history(s, slot, h);
+      } else {
+#pragma unroll
+        for (int j = 0; j < W - 1; j++) h[j].zero();
+      }
+      putInitial(s, h);
+    }
+  }
+
+  __device__ __forceinline__ void run() {
+    int block = blockIdx.x / a.columns, column = blockIdx.x % a.columns;
+    c = (column * blockDim.x + threadIdx.x) * V;
+    bool live = c < a.channels;
+    if (block >= a.tiles) {
+      if (live) emptySequences(block - a.tiles);
+      return;
+    }
+    int from = block * a.tile, to = static_cast<int>(min(static_cast<i64>(from) + a.tile, static_cast<i64>(a.tokens)));
+    // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but
+    // nothing is computed from them.)
+    Row<E, V> ahead[kAhead];
+    Taps<W, V> taps;
+    if (live) {
+#pragma unroll
+      for (int u = 0; u < kAhead; u++)
+        if (from + u < a.tokens) ahead[u].template load<true>(a.x, static_cast<i64>(from + u) * a.xPitch + c, a.xType);
+      taps.load(a.weights, a.weightPitch, c);
+    }
+    Sequences q{a.cu, a.sequences, a.tokens};
+    int s = sequenceOf(q, from);
+    if (s >= a.sequences || !live) return;
+    if (s < 0) s = 0;
+    int start = q.start(s), end = q.end(s), t = max(from, start);
+    if (start < from && from < start + W - 1) t = min(start + W - 1, end);
+    bool fresh = t == from;  // `ahead` holds the rows from t on
+    while (true) {
+      while (t >= end) {
+        if (++s >= a.sequences) return;
+        start = q.start(s);
+        end = q.end(s);
+        t = max(t, start);
+        fresh = false;
+      }
+      if (t >= to) return;
+      int stop = min(end, to);
+      if (start < to && to < start + W - 1) stop = min(start + W - 1, end);
+      if (!fresh) {
+#pragma unroll
+        for (int u = 0; u < kAhead; u++)
+          if (t + u < stop) ahead[u].template load<true>(a.x, (t + u) * a.xPitch + c, a.xType);
+      }
+      segment(taps, ahead, s, start, end, t, stop);
+      t = stop;
+      fresh = false;
+    }
+  }
+
+  // Tokens [t, stop) of the sequence s, which has [start, end).
+  __device__ __forceinline__ void segment(const Taps<W, V>& taps, Row<E, V> (&ahead)[kAhead], int s, int start, int end, int t, int stop) const {
+    float window[W - 1][V];
+    i64 slot = 0;
+    if (a.cacheIndices) {
+      slot = slotOf(s);
+      if (slot < 0) {
+        Row<E, V> none;
+        none.zero();
+        if (t == start && a.initialOut.base) {
+          Row<E, V> h[W - 1];
+#pragma unroll
+          for (int j = 0; j < W - 1; j++) h[j].zero();
+          putInitial(s, h);
+        }
+        for (; t < stop; t++) none.store(a.out, t * a.outPitch + c, a.xType);
+        return;
+      }
+    }
+    if (t == start) {
+      if (a.cacheIndices) {
+        Row<E, V> h[W - 1];
+        history(s, slot, h);
+#pragma unroll
+        for (int j = 0; j < W - 1; j++) h[j].widen(window[j], a.stateType);
+        if (a.initialOut.base) putInitial(s, h);
+        keep(s, slot, start, end, h);
+      } else {
+#pragma unroll
+        for (int j = 0; j < W - 1; j++)
+#pragma unroll
+          for (int i = 0; i < V; i++) window[j][i] = 0;
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < W - 1; j++) {
+        Row<E, V> row;
+        row.zero();
+        int r = t - (W - 1) + j;
+        if (r >= start) row.template load<true>(a.x, r * a.xPitch + c, a.xType);
+        row.widen(window[j], a.xType);
+      }
+    }
+    // Whole groups have no branch between their rows, so that the rows' arithmetic interleaves.
+    if (a.silu) {
+      for (; t + 2 * kAhead <= stop; t += kAhead) group<true, true>(taps, ahead, window, t, stop);
+      for (; t < stop; t += kAhead) group<false, true>(taps, ahead, window, t, stop);
+    } else {
+      for (; t < stop; t += kAhead) group<false, false>(taps, ahead, window, t, stop);
+    }
+  }
+
+  // Rows t .. t + kAhead, which are in `ahead`, while the next as many set out. kWhole: all of both lie before stop.
+  template <bool kWhole, bool kSilu>
+  __device__ __forceinline__ void group(const Taps<W, V>& taps, Row<E, V> (&ahead)[kAhead], float (&window)[W - 1][V], int t, int stop) const {
+#pragma unroll
+    for (int u = 0; u < kAhead; u++) {
+      if (!kWhole && t + u >= stop) break;
+      Row<E, V> row = ahead[u];
+      if (kWhole || t + kAhead + u < stop) ahead[u].template load<true>(a.x, (t + kAhead + u) * a.xPitch + c, a.xType);
+      float x[V], y[V];
+      row.widen(x, a.xType);
+      convolve<W, V>(taps, window, x, y);
+      if (kSilu) silu<V>(y);
+      row.narrow(y, a.xType);
+      row.store(a.out, (t + u) * a.outPitch + c, a.xType);
+      shift<W, V>(window, x);
+    }
+  }
+};
+
+}  // namespace weft

@@ -1,0 +1,104 @@
+package dev.weft.backend.cuda.conv1d;
+
+/**
+ * How the work of a launch is cut: a pure function of sizes and of the device's multiprocessors, so
+ * that results repeat bit for bit.
+ *
+ * @param threads of a block
+ * @param columns blocks side by side over the channels
+ * @param tile tokens of a block, or sequences of a block in an update
+ * @param tiles how many tiles
+ */
+record Conv1dPlan(int threads, int columns, int tile, int tiles) {
+  private static final int MOST_THREADS = 128;
+  private static final int WARP = 32;
+
+  /** Blocks for each multiprocessor that fill the device; it holds four, by their registers. */
+  private static final int WANTED_BLOCKS = 3;
+
+  private static final int MOST_FORWARD_TILE = 64;
+  private static final int LEAST_BACKWARD_TILE = 32;
+  private static final int MOST_BACKWARD_TILES = 256;
+  private static final int BACKWARD_RESIDENT_BLOCKS = 3;
+  private static final int BACKWARD_BLOCK_CHANNELS = 512;
+  private static final int MOST_SEQUENCES_PER_BLOCK = 8;
+
+  /** Threads of a block: as many as leave the fewest idle in the last column. */
+  private static int threads(int channels, int vector) {
+    int needed = ceil(channels, vector);
+    if (needed <= MOST_THREADS) {
+      return ceil(needed, WARP) * WARP;
+    }
+    int best = MOST_THREADS;
+    for (int threads = MOST_THREADS - WARP; threads >= MOST_THREADS / 2; threads -= WARP) {
+      if (ceil(needed, threads) * threads < ceil(needed, best) * best) {
+        best = threads;
+      }
+    }
+    return best;
+  }
+
+  private static int ceil(long a, long b) {
+    return Math.toIntExact((a + b - 1) / b);
+  }
+
+  /** Cuts a forward pass: the longest tiles that still fill the device. */
+  static Conv1dPlan forward(
+      int channels, int vector, int tokens, long sequences, int multiprocessors) {
+    int threads = threads(channels, vector);
+    int columns = ceil(channels, (long) threads * vector);
+    long wanted = (long) WANTED_BLOCKS * multiprocessors;
+    int tile = MOST_FORWARD_TILE;
+    while (tile > 2 && (long) columns * ceil(tokens, tile) < wanted) {
+      tile /= 2;
+    }
+    // Sequences of a tile are walked one after another, each waiting for its state.
+    while (tile > 2 && sequences > 0 && tile > 2 * (tokens / sequences + 1)) {
+      tile /= 2;
+    }
+    return new Conv1dPlan(threads, columns, tile, ceil(tokens, tile));
+  }
+
+  /** Cuts an update: several sequences for each block once there are enough to fill the device. */
+  static Conv1dPlan update(int channels, int vector, long sequences, int multiprocessors) {
+    int threads = threads(channels, vector);
+    int columns = ceil(channels, (long) threads * vector);
+    long wanted = (long) WANTED_BLOCKS * multiprocessors;
+    int tile = MOST_SEQUENCES_PER_BLOCK;
+    while (tile > 1 && columns * ((sequences + tile - 1) / tile) < wanted) {
+      tile /= 2;
+    }
+    return new Conv1dPlan(threads, columns, tile, ceil(sequences, tile));
+  }
+
+  /** Cuts a backward pass: as many tiles as run at once, since each leaves partial sums. */
+  static Conv1dPlan backward(
+      int channels, int vector, int width, long tokens, long workspaceLimit, int multiprocessors) {
+    int threads = threads(channels, vector);
+    int columns = ceil(channels, (long) threads * vector);
+    int most = backwardTiles(channels, width, tokens, workspaceLimit, multiprocessors);
+    int tile = most == 0 ? 1 : ceil(tokens, most);
+    return new Conv1dPlan(threads, columns, tile, ceil(tokens, tile));
+  }
+
+  /** The most tiles of a backward pass; grows with the tokens, whatever the variant. */
+  static int backwardTiles(
+      int channels, int width, long tokens, long workspaceLimit, int multiprocessors) {
+    long most =
+        (long) BACKWARD_RESIDENT_BLOCKS * multiprocessors * BACKWARD_BLOCK_CHANNELS / channels;
+    most = Math.min(most, MOST_BACKWARD_TILES);
+    most = Math.min(most, workspaceLimit / partialBytes(channels, width));
+    long needed = (tokens + LEAST_BACKWARD_TILE - 1) / LEAST_BACKWARD_TILE;
+    return (int) Math.min(Math.max(most, 1), needed);
+  }
+
+  /** The partial sums of one tile. */
+  static long partialBytes(int channels, int width) {
+    return (width + 1) * weightPitch(channels) * Float.BYTES;
+  }
+
+  /** Channels of a packed weight row: whole 16-byte words for every vector width. */
+  static long weightPitch(int channels) {
+    return (channels + 7L) / 8 * 8;
+  }
+}

@@ -1,0 +1,125 @@
+package dev.weft.backend.cuda.kernels;
+
+import dev.weft.BackendUnavailableException;
+import dev.weft.backend.cuda.driver.Handles;
+import dev.weft.backend.cuda.driver.Status;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import jcuda.driver.CUmodule;
+import jcuda.driver.JCudaDriver;
+
+/** The images loaded on a device, each when first needed. The caller has bound the context. */
+public final class KernelModules {
+  private final KernelManifest manifest;
+  private final List<String> preference;
+  private final Map<String, Loaded> loaded = new HashMap<>();
+
+  private record Loaded(
+      CUmodule module, String architecture, Map<String, KernelFunction> kernels) {}
+
+  /**
+   * Chooses images for a device.
+   *
+   * @param manifest what was built
+   * @param major the compute capability's first digit
+   * @param minor its second
+   * @param ptxOnly whether to let the driver compile PTX even where there is machine code
+   */
+  public KernelModules(KernelManifest manifest, int major, int minor, boolean ptxOnly) {
+    this.manifest = manifest;
+    this.preference = preference(major, minor, ptxOnly);
+  }
+
+  /** The architectures whose code the device runs, best first; PTX is compiled by the driver. */
+  static List<String> preference(int major, int minor, boolean ptxOnly) {
+    List<String> names = new ArrayList<>();
+    if (!ptxOnly) {
+      if (major == 9 && minor == 0) {
+        names.add("sm_90a");
+      } else if (major == 8) {
+        names.add("sm_80"); // machine code runs on later chips of the same major
+      } else if (major == 10) {
+        names.add("sm_100");
+      }
+    }
+    names.add("ptx");
+    return names;
+  }
+
+  /**
+   * Finds a kernel, loading its module if need be. A machine code image that the driver refuses is
+   * passed over for PTX.
+   */
+  public synchronized KernelFunction kernel(String name) {
+    KernelManifest.Kernel kernel = manifest.kernels().get(name);
+    if (kernel == null) {
+      throw new IllegalStateException("no kernel " + name + " was built");
+    }
+    Loaded module = loaded.get(kernel.module());
+    if (module == null) {
+      module = load(kernel.module());
+      loaded.put(kernel.module(), module);
+    }
+    KernelFunction function = module.kernels.get(name);
+    if (function == null) {
+      Handles.Function handle = new Handles.Function();
+      Status.check(
+          "cuModuleGetFunction(" + name + ")",
+          JCudaDriver.cuModuleGetFunction(handle, module.module, name));
+      function = new KernelFunction(name, handle.raw(), kernel.parameterBytes());
+      module.kernels.put(name, function);
+    }
+    return function;
+  }
+
+  /** The architecture whose image a module was loaded from, after its first kernel. */
+  public synchronized String architecture(String module) {
+    Loaded found = loaded.get(module);
+    return found == null ? "" : found.architecture;
+  }
+
+  private Loaded load(String module) {
+    StringBuilder refused = new StringBuilder();
+    for (String architecture : preference) {
+      if (!manifest.architectures(module).contains(architecture)) {
+        continue;
+      }
+      byte[] image = manifest.image(module, architecture);
+      CUmodule handle = new CUmodule();
+      int code =
+          architecture.equals("ptx")
+              ? JCudaDriver.cuModuleLoadData(handle, new String(image, StandardCharsets.US_ASCII))
+              : JCudaDriver.cuModuleLoadData(handle, image);
+      if (code == Status.SUCCESS) {
+        return new Loaded(handle, architecture, new HashMap<>());
+      }
+      if (!Status.isImageRefused(code)) {
+        throw Status.failure("cuModuleLoadData(" + module + ", " + architecture + ")", code);
+      }
+      refused.append(refused.isEmpty() ? "" : "; ");
+      refused.append(architecture).append(": ").append(Status.name(code));
+    }
+    throw new BackendUnavailableException(
+        "cuda: no image of the kernels "
+            + module
+            + " fits this device (wanted "
+            + preference
+            + ", built "
+            + manifest.architectures(module)
+            + (refused.isEmpty() ? "" : ", refused " + refused)
+            + "); update the NVIDIA driver, or build Weft for this architecture",
+        null);
+  }
+
+  /** Unloads all; nothing is in flight. */
+  public synchronized void close() {
+    for (Loaded module : loaded.values()) {
+      int ignored = JCudaDriver.cuModuleUnload(module.module); // the device goes either way
+      assert ignored >= 0;
+    }
+    loaded.clear();
+  }
+}

@@ -1,0 +1,2 @@
+/** The provider {@code cuda}. */
+package dev.weft.backend.cuda;

@@ -1,0 +1,46 @@
+package dev.weft.backend.cuda;
+
+import dev.weft.backend.cuda.conv1d.RandomConv1dCases;
+import dev.weft.conformance.CaseCatalogue;
+import dev.weft.conformance.KernelProviderConformance;
+import dev.weft.conformance.Profile;
+import dev.weft.spi.KernelProvider;
+import dev.weft.spi.Probe;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Set;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeAll;
+
+/** The suite on the GPU of this machine; skipped, with the reason, where there is none. */
+class CudaConformanceTest extends KernelProviderConformance {
+  private static final int RANDOM_CASES = 300;
+
+  @BeforeAll
+  static void needsDevice() {
+    if (new CudaProvider().probe() instanceof Probe.Unavailable none) {
+      Assumptions.abort("no CUDA device: " + none.reason() + "; " + none.remedy());
+    }
+  }
+
+  @Override
+  protected KernelProvider provider() {
+    return new CudaProvider();
+  }
+
+  @Override
+  protected Set<Profile> mandatory() {
+    return EnumSet.complementOf(EnumSet.of(Profile.LARGE));
+  }
+
+  /** The others are not in this version of the backend. */
+  @Override
+  protected Set<String> operations() {
+    return Set.of("conv1d");
+  }
+
+  @Override
+  protected List<CaseCatalogue> catalogues() {
+    return List.of(new RandomConv1dCases(RANDOM_CASES));
+  }
+}

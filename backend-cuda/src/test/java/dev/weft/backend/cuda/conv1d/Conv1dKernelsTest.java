@@ -1,0 +1,90 @@
+package dev.weft.backend.cuda.conv1d;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.weft.backend.cuda.kernels.KernelManifest;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** What nvcc made of the kernels, against what Java asks for. Needs no GPU. */
+class Conv1dKernelsTest {
+  /** Bytes that some architecture spills, by the registers that they are held to. */
+  private static final Map<String, Integer> SPILLS =
+      Map.of(
+          "conv1d_forward_bf16_w3_v8", 8,
+          "conv1d_forward_bf16_w4_v8", 8,
+          "conv1d_forward_f16_w4_v8", 128,
+          "conv1d_backward_bf16_w4_v4", 32,
+          "conv1d_backward_f16_w4_v4", 64);
+
+  private final KernelManifest manifest = KernelManifest.read();
+
+  @BeforeEach
+  void needsKernels() {
+    Assumptions.assumeFalse(
+        manifest.isEmpty(), "built without nvcc: there are no kernels to look at");
+  }
+
+  @Test
+  void everyKernelNamedInJavaIsBuiltAndNoOther() {
+    Set<String> named = new TreeSet<>(Set.of(Conv1dVariant.PACK, Conv1dVariant.REDUCE));
+    Conv1dVariant.all().forEach(variant -> named.add(variant.kernel()));
+    Set<String> built = new TreeSet<>();
+    manifest.kernels().values().stream()
+        .filter(kernel -> kernel.module().equals("conv1d"))
+        .forEach(kernel -> built.add(kernel.name()));
+    assertEquals(named, built);
+  }
+
+  @Test
+  void argumentStructuresHaveTheSizesThatJavaWrites() {
+    Map<String, Integer> sizes = new TreeMap<>();
+    Map<String, Integer> built = new TreeMap<>();
+    manifest.kernels().forEach((name, kernel) -> built.put(name, kernel.parameterBytes()));
+    Conv1dVariant.all()
+        .forEach(variant ->
+            sizes.put(
+                variant.kernel(),
+                switch (variant.mode()) {
+                  case FORWARD -> 208;
+                  case UPDATE -> 184;
+                  case BACKWARD -> 248;
+                }));
+    sizes.put(Conv1dVariant.PACK, 56);
+    sizes.put(Conv1dVariant.REDUCE, 64);
+    assertEquals(sizes, built);
+  }
+
+  @Test
+  void noKernelSpillsBeyondAListedFew() {
+    assertFalse(manifest.resources().isEmpty());
+    for (KernelManifest.Resources r : manifest.resources()) {
+      int most = SPILLS.getOrDefault(r.name(), 0);
+      assertTrue(r.spillStores() <= most && r.spillLoads() <= most, r.toString());
+    }
+  }
+
+  @Test
+  void vectorVariantsLeaveRoomForTheBlocksThatThePlansCountOn() {
+    for (KernelManifest.Resources r : manifest.resources()) {
+      int most = r.name().startsWith("conv1d_backward") ? 168 : 128;
+      assertTrue(r.registers() <= most, r.toString());
+    }
+  }
+
+  @Test
+  void everyImageIsBuiltBesidePtx() {
+    for (String module : manifest.modules()) {
+      assertTrue(manifest.architectures(module).contains("ptx"), module);
+    }
+    assertTrue(Stream.of("conv1d").allMatch(manifest.modules()::contains));
+  }
+}
