@@ -22,7 +22,8 @@ import java.util.stream.Stream;
  *
  * <p>Arguments: folder of sources, folder of outputs, folder of stamps (by which unchanged sources
  * are skipped), architectures of machine code between commas, such as sm_80,sm_90a,sm_100. PTX is
- * always built.
+ * always built. A source in a folder named like an architecture (moe/sm_90a/experts.cu) is compiled
+ * for that one alone, as it uses what no other has; it has no PTX.
  */
 void main(String[] args) throws Exception {
   Path from = Path.of(args[0]);
@@ -65,6 +66,9 @@ void main(String[] args) throws Exception {
     List<Future<List<String>>> jobs = new ArrayList<>();
     for (Path source : sources) {
       for (String architecture : architectures) {
+        if (!architecture.equals(only(source, architecture))) {
+          continue;
+        }
         Image image = new Image(source, architecture, to, stamps);
         outputs.add(image.file().getFileName().toString());
         jobs.add(pool.submit(() -> compile(nvcc.get(), salt, image)));
@@ -86,14 +90,25 @@ void main(String[] args) throws Exception {
           + " s");
 }
 
+/** The one architecture of a source that has only one, else the given one. */
+String only(Path source, String any) {
+  String folder = source.getParent().getFileName().toString();
+  return folder.startsWith("sm_") ? folder : any;
+}
+
 /** One source for one architecture. */
 record Image(Path source, String architecture, Path folder, Path stamps) {
   String module() {
-    return source.getFileName().toString().replace(".cu", "");
+    String name = source.getFileName().toString().replace(".cu", "");
+    return isOfOneArchitecture() ? name + "_" + architecture : name;
   }
 
   boolean isPtx() {
     return architecture.equals("ptx");
+  }
+
+  boolean isOfOneArchitecture() {
+    return source.getParent().getFileName().toString().equals(architecture);
   }
 
   Path file() {
@@ -156,9 +171,26 @@ List<String> compile(Path nvcc, String salt, Image image) throws Exception {
   lines.add("image\t" + image.module() + "\t" + image.architecture);
   if (image.isPtx()) {
     lowerVersion(nvcc, image.file());
-    lines.addAll(entries(image));
+    lines.addAll(entries(image.module(), Files.readString(image.file())));
   } else {
     lines.addAll(resources(image, log));
+  }
+  if (image.isOfOneArchitecture()) { // there is no PTX in the jar to take argument sizes from
+    Path ptx = Files.createTempFile("weft", ".ptx");
+    try {
+      output(
+          List.of(
+              nvcc.toString(),
+              "-std=c++17",
+              "-ptx",
+              "-arch=" + image.architecture.replace("sm_", "compute_"),
+              "-o",
+              ptx.toString(),
+              image.source.toString()));
+      lines.addAll(entries(image.module(), Files.readString(ptx)));
+    } finally {
+      Files.delete(ptx);
+    }
   }
   Files.createDirectories(image.stamp().getParent());
   Files.writeString(image.stamp(), key + "\n" + String.join("\n", lines) + "\n");
@@ -182,13 +214,12 @@ void lowerVersion(Path nvcc, Path ptx) throws Exception {
 }
 
 /** Names and argument sizes of the kernels. */
-List<String> entries(Image image) throws IOException {
-  String ptx = Files.readString(image.file());
+List<String> entries(String module, String ptx) {
   List<String> lines = new ArrayList<>();
   Matcher entry =
       Pattern.compile("\\.entry\\s+(\\w+)\\s*\\(\\s*\\.param[^\\[]*\\[(\\d+)\\]").matcher(ptx);
   while (entry.find()) {
-    lines.add("kernel\t" + image.module() + "\t" + entry.group(1) + "\t" + entry.group(2));
+    lines.add("kernel\t" + module + "\t" + entry.group(1) + "\t" + entry.group(2));
   }
   return lines;
 }

@@ -8,6 +8,7 @@ import dev.weft.backend.cuda.driver.Handles.DevicePointer;
 import dev.weft.backend.cuda.driver.Handles.HostPointer;
 import dev.weft.backend.cuda.driver.Status;
 import dev.weft.backend.cuda.driver.StreamCalls;
+import dev.weft.backend.cuda.driver.TensorMaps;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.KernelManifest;
 import dev.weft.backend.cuda.kernels.KernelModules;
@@ -63,6 +64,7 @@ public final class CudaDevice implements BackendDevice {
       // Now rather than at the first prepare: an image that does not fit is a device that cannot be
       // opened.
       manifest.kernels().values().stream()
+          .filter(k -> manifest.architectures(k.module()).contains("ptx"))
           .map(KernelManifest.Kernel::name)
           .findFirst()
           .ifPresent(modules::kernel);
@@ -96,10 +98,21 @@ public final class CudaDevice implements BackendDevice {
     return operations.prepare(this, spec);
   }
 
+  /** The encoder of tensor maps, where the driver has one. */
+  public Optional<TensorMaps> tensorMaps() {
+    return context.calls().tensorMaps();
+  }
+
   /** Finds a kernel by name, loading its image if need be. */
   public KernelFunction kernel(String name) {
     context.bind();
     return modules.kernel(name);
+  }
+
+  /** Finds a kernel that is built for some architectures only; nothing where this is not one. */
+  public Optional<KernelFunction> findKernel(String name) {
+    context.bind();
+    return modules.find(name);
   }
 
   @Override

@@ -2,6 +2,7 @@ package dev.weft.backend.cuda.device;
 
 import dev.weft.backend.cuda.driver.StreamCalls;
 import dev.weft.backend.cuda.kernels.KernelFunction;
+import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
 import dev.weft.spi.BackendEvent;
 import dev.weft.spi.BackendGraph;
@@ -55,8 +56,24 @@ public final class CudaStream implements BackendStream {
    * @param threads of a block
    */
   public void launch(KernelFunction kernel, long gridX, int gridY, int threads) {
+    launch(kernel, LaunchShape.of(gridX, gridY, threads));
+  }
+
+  /**
+   * Enqueues a kernel with the arguments that were put into {@link #parameters()}.
+   *
+   * @param kernel a kernel of this device
+   * @param shape blocks, threads and what else a launch has
+   */
+  public void launch(KernelFunction kernel, LaunchShape shape) {
     context.bind();
-    kernel.launch(calls, handle, gridX, gridY, threads, parameters);
+    kernel.launch(calls, handle, shape, parameters);
+  }
+
+  /** Enqueues the filling of device memory with a byte. */
+  public void fill(long address, byte value, long bytes) {
+    context.bind();
+    calls.fill(address, value, bytes, handle);
   }
 
   @Override

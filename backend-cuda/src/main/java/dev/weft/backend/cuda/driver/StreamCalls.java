@@ -13,6 +13,7 @@ import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
+import java.util.Optional;
 
 /**
  * The driver's calls on streams, events and graphs, by raw handles. Each throws what {@link Status}
@@ -23,7 +24,9 @@ public final class StreamCalls {
   private static final int CAPTURE_RELAXED = 2;
   private static final int CAPTURE_ACTIVE = 1;
 
+  private final Optional<TensorMaps> tensorMaps;
   private final MethodHandle launchKernel;
+  private final MethodHandle launchKernelEx;
   private final MethodHandle copyToDevice;
   private final MethodHandle copyToHost;
   private final MethodHandle copyOnDevice;
@@ -47,6 +50,7 @@ public final class StreamCalls {
   private final MethodHandle graphExecDestroy;
 
   StreamCalls(SymbolLookup symbols) {
+    tensorMaps = TensorMaps.find(symbols);
     Binder binder = new Binder(symbols);
     launchKernel =
         binder.bind(
@@ -62,6 +66,7 @@ public final class StreamCalls {
             JAVA_LONG,
             ADDRESS,
             ADDRESS);
+    launchKernelEx = binder.bind("cuLaunchKernelEx", ADDRESS, JAVA_LONG, ADDRESS, ADDRESS);
     copyToDevice = binder.bind("cuMemcpyHtoDAsync_v2", JAVA_LONG, ADDRESS, JAVA_LONG, JAVA_LONG);
     copyToHost = binder.bind("cuMemcpyDtoHAsync_v2", ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG);
     copyOnDevice = binder.bind("cuMemcpyDtoDAsync_v2", JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG);
@@ -125,11 +130,17 @@ public final class StreamCalls {
     }
   }
 
+  /** The encoder of tensor maps, where the driver has one. */
+  public Optional<TensorMaps> tensorMaps() {
+    return tensorMaps;
+  }
+
   /** Enqueues a kernel; parameters are the addresses of its arguments. */
   public void launch(
       long function,
       int gridX,
       int gridY,
+      int gridZ,
       int blockX,
       int sharedBytes,
       long stream,
@@ -142,7 +153,7 @@ public final class StreamCalls {
                   function,
                   gridX,
                   gridY,
-                  1,
+                  gridZ,
                   blockX,
                   1,
                   1,
@@ -154,6 +165,16 @@ public final class StreamCalls {
       throw new AssertionError(e); // a downcall declares Throwable and throws nothing
     }
     Status.check("cuLaunchKernel", code);
+  }
+
+  /** Enqueues a kernel by a CUlaunchConfig, which has what a plain launch cannot say. */
+  public void launch(long function, MemorySegment configuration, MemorySegment parameters) {
+    checked(
+        "cuLaunchKernelEx",
+        () ->
+            (int)
+                launchKernelEx.invokeExact(
+                    configuration, function, parameters, MemorySegment.NULL));
   }
 
   public void copyToDevice(long target, MemorySegment source, long stream) {

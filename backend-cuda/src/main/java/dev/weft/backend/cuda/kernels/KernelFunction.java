@@ -1,16 +1,24 @@
 package dev.weft.backend.cuda.kernels;
 
+import dev.weft.backend.cuda.driver.Handles;
+import dev.weft.backend.cuda.driver.Status;
 import dev.weft.backend.cuda.driver.StreamCalls;
+import jcuda.driver.CUfunction_attribute;
+import jcuda.driver.JCudaDriver;
 
 /** A kernel on a device. */
 public final class KernelFunction {
-  private final String name;
-  private final long handle;
-  private final int parameterBytes;
+  /** Dynamic shared memory that every function may use without being asked. */
+  private static final int SHARED_WITHOUT_OPT_IN = 48 * 1024;
 
-  KernelFunction(String name, long handle, int parameterBytes) {
+  private final String name;
+  private final Handles.Function function;
+  private final int parameterBytes;
+  private volatile int sharedLimit = SHARED_WITHOUT_OPT_IN;
+
+  KernelFunction(String name, Handles.Function function, int parameterBytes) {
     this.name = name;
-    this.handle = handle;
+    this.function = function;
     this.parameterBytes = parameterBytes;
   }
 
@@ -19,23 +27,45 @@ public final class KernelFunction {
    *
    * @param calls the driver
    * @param stream a CUstream
-   * @param gridX blocks, at least 1
-   * @param gridY blocks, 1 to 65,535
-   * @param blockX threads of a block
+   * @param shape blocks and threads
    * @param parameters the argument structure
    */
-  public void launch(
-      StreamCalls calls,
-      long stream,
-      long gridX,
-      int gridY,
-      int blockX,
-      ParameterBlock parameters) {
+  public void launch(StreamCalls calls, long stream, LaunchShape shape, ParameterBlock parameters) {
     if (parameters.size() != parameterBytes) {
       throw new IllegalStateException(
           name + " takes " + parameterBytes + " bytes, but was given " + parameters.size());
     }
-    calls.launch(handle, Math.toIntExact(gridX), gridY, blockX, 0, stream, parameters.pointers());
+    if (shape.sharedBytes() > sharedLimit) {
+      allowShared(shape.sharedBytes());
+    }
+    int gridX = Math.toIntExact(shape.gridX());
+    if (shape.needsAttributes()) {
+      calls.launch(
+          function.raw(), parameters.configuration(shape, gridX, stream), parameters.pointers());
+    } else {
+      calls.launch(
+          function.raw(),
+          gridX,
+          shape.gridY(),
+          shape.gridZ(),
+          shape.threads(),
+          shape.sharedBytes(),
+          stream,
+          parameters.pointers());
+    }
+  }
+
+  /** Several threads may do this at once; the largest wish holds in the end. */
+  private synchronized void allowShared(int bytes) {
+    if (bytes > sharedLimit) {
+      Status.check(
+          "cuFuncSetAttribute(" + name + ", " + bytes + " bytes of shared memory)",
+          JCudaDriver.cuFuncSetAttribute(
+              function,
+              CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+              bytes));
+      sharedLimit = bytes;
+    }
   }
 
   @Override

@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import jcuda.driver.CUmodule;
 import jcuda.driver.JCudaDriver;
 
@@ -69,10 +70,28 @@ public final class KernelModules {
       Status.check(
           "cuModuleGetFunction(" + name + ")",
           JCudaDriver.cuModuleGetFunction(handle, module.module, name));
-      function = new KernelFunction(name, handle.raw(), kernel.parameterBytes());
+      function = new KernelFunction(name, handle, kernel.parameterBytes());
       module.kernels.put(name, function);
     }
     return function;
+  }
+
+  /**
+   * Finds a kernel of a module that is built for some architectures only.
+   *
+   * @return nothing where the build or the device has none of them, or the driver refuses the image
+   */
+  public synchronized Optional<KernelFunction> find(String name) {
+    KernelManifest.Kernel kernel = manifest.kernels().get(name);
+    if (kernel == null
+        || manifest.architectures(kernel.module()).stream().noneMatch(preference::contains)) {
+      return Optional.empty();
+    }
+    try {
+      return Optional.of(kernel(name));
+    } catch (BackendUnavailableException e) {
+      return Optional.empty();
+    }
   }
 
   /** The architecture whose image a module was loaded from, after its first kernel. */

@@ -9,21 +9,34 @@ import java.lang.foreign.ValueLayout;
  * order of the structure's fields, used again by every launch of a stream: the driver copies it.
  */
 public final class ParameterBlock {
-  private static final int CAPACITY = 1024;
+  private static final int CAPACITY = 4096;
+  private static final int ALIGNMENT = 64;
+
+  /** CUlaunchConfig, then the CUlaunchAttribute entries that it points to. */
+  private static final int CONFIGURATION_BYTES = 56;
+
+  private static final int ATTRIBUTE_BYTES = 72;
+  private static final int MOST_ATTRIBUTES = 2;
+  private static final int ATTRIBUTE_CLUSTER = 4;
+  private static final int ATTRIBUTE_OVERLAP = 6; // programmatic stream serialization
 
   private final MemorySegment fields;
   private final MemorySegment pointers;
+  private final MemorySegment configuration;
   private int size;
+  private int alignment;
 
   public ParameterBlock(Arena arena) {
-    fields = arena.allocate(CAPACITY, 16);
+    fields = arena.allocate(CAPACITY, ALIGNMENT);
     pointers = arena.allocate(ValueLayout.ADDRESS);
     pointers.set(ValueLayout.ADDRESS, 0, fields);
+    configuration = arena.allocate(CONFIGURATION_BYTES + MOST_ATTRIBUTES * ATTRIBUTE_BYTES, 8);
   }
 
   /** Starts anew. */
   public ParameterBlock reset() {
     size = 0;
+    alignment = 8;
     return this;
   }
 
@@ -42,13 +55,59 @@ public final class ParameterBlock {
     return this;
   }
 
+  /** A 32-bit floating-point number. */
+  public ParameterBlock put(float value) {
+    fields.set(ValueLayout.JAVA_FLOAT, size, value);
+    size += 4;
+    return this;
+  }
+
+  /** A tensor map: 128 bytes, at a multiple of 64. */
+  public ParameterBlock put(MemorySegment tensorMap) {
+    size = (size + ALIGNMENT - 1) & -ALIGNMENT;
+    MemorySegment.copy(tensorMap, 0, fields, size, tensorMap.byteSize());
+    size += Math.toIntExact(tensorMap.byteSize());
+    alignment = ALIGNMENT;
+    return this;
+  }
+
   /** The structure's size so far, padded as the compiler pads it. */
   int size() {
-    return (size + 7) & -8;
+    return (size + alignment - 1) & -alignment;
   }
 
   /** What cuLaunchKernel takes: an array of one address. */
   MemorySegment pointers() {
     return pointers;
+  }
+
+  /** What cuLaunchKernelEx takes: a CUlaunchConfig. */
+  MemorySegment configuration(LaunchShape shape, int gridX, long stream) {
+    MemorySegment c = configuration;
+    c.fill((byte) 0);
+    c.set(ValueLayout.JAVA_INT, 0, gridX);
+    c.set(ValueLayout.JAVA_INT, 4, shape.gridY());
+    c.set(ValueLayout.JAVA_INT, 8, shape.gridZ());
+    c.set(ValueLayout.JAVA_INT, 12, shape.threads());
+    c.set(ValueLayout.JAVA_INT, 16, 1);
+    c.set(ValueLayout.JAVA_INT, 20, 1);
+    c.set(ValueLayout.JAVA_INT, 24, shape.sharedBytes());
+    c.set(ValueLayout.JAVA_LONG, 32, stream);
+    c.set(ValueLayout.JAVA_LONG, 40, c.address() + CONFIGURATION_BYTES);
+    int attributes = 0;
+    if (shape.cluster() > 1) {
+      int at = CONFIGURATION_BYTES + attributes++ * ATTRIBUTE_BYTES;
+      c.set(ValueLayout.JAVA_INT, at, ATTRIBUTE_CLUSTER);
+      c.set(ValueLayout.JAVA_INT, at + 8, shape.cluster());
+      c.set(ValueLayout.JAVA_INT, at + 12, 1);
+      c.set(ValueLayout.JAVA_INT, at + 16, 1);
+    }
+    if (shape.overlapping()) {
+      int at = CONFIGURATION_BYTES + attributes++ * ATTRIBUTE_BYTES;
+      c.set(ValueLayout.JAVA_INT, at, ATTRIBUTE_OVERLAP);
+      c.set(ValueLayout.JAVA_INT, at + 8, 1);
+    }
+    c.set(ValueLayout.JAVA_INT, 48, attributes);
+    return c;
   }
 }

@@ -5,11 +5,11 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.backend.cuda.kernels.KernelManifest;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -48,7 +48,9 @@ class Conv1dKernelsTest {
   void argumentStructuresHaveTheSizesThatJavaWrites() {
     Map<String, Integer> sizes = new TreeMap<>();
     Map<String, Integer> built = new TreeMap<>();
-    manifest.kernels().forEach((name, kernel) -> built.put(name, kernel.parameterBytes()));
+    manifest.kernels().values().stream()
+        .filter(kernel -> kernel.module().equals("conv1d"))
+        .forEach(kernel -> built.put(kernel.name(), kernel.parameterBytes()));
     Conv1dVariant.all()
         .forEach(variant ->
             sizes.put(
@@ -65,8 +67,8 @@ class Conv1dKernelsTest {
 
   @Test
   void noKernelSpillsBeyondAListedFew() {
-    assertFalse(manifest.resources().isEmpty());
-    for (KernelManifest.Resources r : manifest.resources()) {
+    assertFalse(resources().isEmpty());
+    for (KernelManifest.Resources r : resources()) {
       int most = SPILLS.getOrDefault(r.name(), 0);
       assertTrue(r.spillStores() <= most && r.spillLoads() <= most, r.toString());
     }
@@ -74,17 +76,18 @@ class Conv1dKernelsTest {
 
   @Test
   void vectorVariantsLeaveRoomForTheBlocksThatThePlansCountOn() {
-    for (KernelManifest.Resources r : manifest.resources()) {
+    for (KernelManifest.Resources r : resources()) {
       int most = r.name().startsWith("conv1d_backward") ? 168 : 128;
       assertTrue(r.registers() <= most, r.toString());
     }
   }
 
+  private List<KernelManifest.Resources> resources() {
+    return manifest.resources().stream().filter(r -> r.name().startsWith("conv1d_")).toList();
+  }
+
   @Test
-  void everyImageIsBuiltBesidePtx() {
-    for (String module : manifest.modules()) {
-      assertTrue(manifest.architectures(module).contains("ptx"), module);
-    }
-    assertTrue(Stream.of("conv1d").allMatch(manifest.modules()::contains));
+  void thereIsPtxBesideMachineCode() {
+    assertTrue(manifest.architectures("conv1d").contains("ptx"));
   }
 }
