@@ -6,6 +6,7 @@ import dev.weft.Tensor;
 import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.device.CudaMemory;
 import dev.weft.backend.cuda.device.CudaStream;
+import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
 import dev.weft.conv1d.Activation;
@@ -94,7 +95,7 @@ public final class CudaConv1d implements Conv1dKernel {
     for (Loaded candidate : candidates) {
       boolean fits = true;
       for (Tensor tensor : rows) {
-        fits &= Arguments.isAligned(tensor, candidate.variant.alignment());
+        fits &= TensorArguments.isAligned(tensor, candidate.variant.alignment());
       }
       if (fits) {
         return candidate;
@@ -108,11 +109,11 @@ public final class CudaConv1d implements Conv1dKernel {
   }
 
   private int typeCode() {
-    return Arguments.typeCode(spec.dataType());
+    return TensorArguments.typeCode(spec.dataType());
   }
 
   private int stateTypeCode() {
-    return Arguments.typeCode(spec.stateType());
+    return TensorArguments.typeCode(spec.stateType());
   }
 
   private static int emptyBlocks(int sequences) {
@@ -130,7 +131,7 @@ public final class CudaConv1d implements Conv1dKernel {
     Tensor states = a.states();
     Loaded chosen = choose(Mode.FORWARD, a.x(), a.out());
     Conv1dVariant variant = chosen.variant;
-    int tokens = Arguments.tokens(a.x().size(0));
+    int tokens = TensorArguments.tokens(a.x().size(0));
     Conv1dPlan plan =
         Conv1dPlan.forward(spec.channels(), variant.vector(), tokens, sequences, multiprocessors);
     int emptyBlocks = a.initialStatesOut() == null ? 0 : emptyBlocks(sequences);
@@ -141,18 +142,18 @@ public final class CudaConv1d implements Conv1dKernel {
     ParameterBlock block =
         stream
             .parameters()
-            .put(Arguments.address(a.x()))
-            .put(Arguments.address(a.out()))
+            .put(TensorArguments.address(a.x()))
+            .put(TensorArguments.address(a.out()))
             .put(weights.address())
-            .put(Arguments.address(a.cuSeqlens()))
-            .put(Arguments.address(a.cacheIndices()))
-            .put(Arguments.address(a.hasInitialState()))
-            .put(Arguments.address(a.cacheSeqlens()));
+            .put(TensorArguments.address(a.cuSeqlens()))
+            .put(TensorArguments.address(a.cacheIndices()))
+            .put(TensorArguments.address(a.hasInitialState()))
+            .put(TensorArguments.address(a.cacheSeqlens()));
     Arguments.putStates(block, states);
     Arguments.putStates(block, a.initialStatesOut());
     block
-        .put(Arguments.stride(a.x(), 0))
-        .put(Arguments.stride(a.out(), 0))
+        .put(TensorArguments.stride(a.x(), 0))
+        .put(TensorArguments.stride(a.out(), 0))
         .put(weights.pitch())
         .put(states == null ? 0L : states.size(0))
         .put(tokens)
@@ -192,22 +193,22 @@ public final class CudaConv1d implements Conv1dKernel {
     ParameterBlock block =
         stream
             .parameters()
-            .put(Arguments.address(x))
-            .put(Arguments.address(out))
+            .put(TensorArguments.address(x))
+            .put(TensorArguments.address(out))
             .put(weights.address())
-            .put(Arguments.address(lengths))
-            .put(Arguments.address(a.cacheIndices()))
-            .put(Arguments.address(a.cacheSeqlens()))
-            .put(Arguments.address(a.numAccepted()));
+            .put(TensorArguments.address(lengths))
+            .put(TensorArguments.address(a.cacheIndices()))
+            .put(TensorArguments.address(a.cacheSeqlens()))
+            .put(TensorArguments.address(a.numAccepted()));
     Arguments.putStates(block, states);
     block
-        .put(lengths == null ? Arguments.stride(x, 0) : 0L)
-        .put(Arguments.stride(x, token))
-        .put(lengths == null ? Arguments.stride(out, 0) : 0L)
-        .put(Arguments.stride(out, token))
+        .put(lengths == null ? TensorArguments.stride(x, 0) : 0L)
+        .put(TensorArguments.stride(x, token))
+        .put(lengths == null ? TensorArguments.stride(out, 0) : 0L)
+        .put(TensorArguments.stride(out, token))
         .put(weights.pitch())
         .put(states.size(0))
-        .put(lengths == null ? 0 : Arguments.tokens(x.size(0)))
+        .put(lengths == null ? 0 : TensorArguments.tokens(x.size(0)))
         .put(spec.channels())
         .put(sequences)
         .put(Math.toIntExact(states.size(2)))
@@ -230,7 +231,7 @@ public final class CudaConv1d implements Conv1dKernel {
     boolean parameters = a.dweight() != null || a.dbias() != null;
     Loaded chosen = choose(Mode.BACKWARD, a.x(), a.dout(), a.dx());
     Conv1dVariant variant = chosen.variant;
-    int tokens = sequences == 0 ? 0 : Arguments.tokens(a.x().size(0));
+    int tokens = sequences == 0 ? 0 : TensorArguments.tokens(a.x().size(0));
     Conv1dPlan plan =
         Conv1dPlan.backward(
             spec.channels(),
@@ -269,21 +270,21 @@ public final class CudaConv1d implements Conv1dKernel {
     ParameterBlock block =
         stream
             .parameters()
-            .put(Arguments.address(a.x()))
-            .put(Arguments.address(a.dout()))
-            .put(Arguments.address(dx))
+            .put(TensorArguments.address(a.x()))
+            .put(TensorArguments.address(a.dout()))
+            .put(TensorArguments.address(dx))
             .put(weights.address())
-            .put(Arguments.address(a.cuSeqlens()))
-            .put(Arguments.address(a.cacheIndices()))
-            .put(Arguments.address(a.hasInitialState()));
+            .put(TensorArguments.address(a.cuSeqlens()))
+            .put(TensorArguments.address(a.cacheIndices()))
+            .put(TensorArguments.address(a.hasInitialState()));
     Arguments.putStates(block, a.initialStates());
     Arguments.putStates(block, a.dfinalStates());
     Arguments.putStates(block, a.dinitialStates());
     block
         .put(partial)
-        .put(Arguments.stride(a.x(), 0))
-        .put(Arguments.stride(a.dout(), 0))
-        .put(dx == null ? 0L : Arguments.stride(dx, 0))
+        .put(TensorArguments.stride(a.x(), 0))
+        .put(TensorArguments.stride(a.dout(), 0))
+        .put(dx == null ? 0L : TensorArguments.stride(dx, 0))
         .put(weights.pitch())
         .put(tokens)
         .put(spec.channels())
@@ -307,14 +308,14 @@ public final class CudaConv1d implements Conv1dKernel {
     stream
         .parameters()
         .put(partial)
-        .put(Arguments.address(dweight))
-        .put(Arguments.address(a.dbias()))
+        .put(TensorArguments.address(dweight))
+        .put(TensorArguments.address(a.dbias()))
         .put(weights.pitch())
-        .put(dweight == null ? 0L : Arguments.stride(dweight, 0))
+        .put(dweight == null ? 0L : TensorArguments.stride(dweight, 0))
         .put(tiles)
         .put(spec.width())
         .put(spec.channels())
-        .put(Arguments.typeCode(spec.gradientType()))
+        .put(TensorArguments.typeCode(spec.gradientType()))
         .put(a.accumulate() ? 1 : 0);
     long blocks = (spec.channels() + REDUCE_THREADS - 1L) / REDUCE_THREADS;
     stream.launch(reduce, blocks, spec.width() + 1, REDUCE_THREADS);

@@ -4,6 +4,7 @@ import dev.weft.Tensor;
 import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.device.CudaMemory;
 import dev.weft.backend.cuda.device.CudaStream;
+import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.spi.BackendBinding;
 import dev.weft.spi.BackendStream;
@@ -48,14 +49,14 @@ final class PackedWeights implements BackendBinding {
   public void refresh(BackendStream stream) {
     CudaStream cuda = (CudaStream) stream;
     cuda.parameters()
-        .put(Arguments.address(weight))
-        .put(Arguments.address(bias))
+        .put(TensorArguments.address(weight))
+        .put(TensorArguments.address(bias))
         .put(packed.address())
-        .put(Arguments.stride(weight, 0))
+        .put(TensorArguments.stride(weight, 0))
         .put(pitch)
         .put((int) weight.size(0))
         .put((int) weight.size(1))
-        .put(Arguments.typeCode(weight.dataType()));
+        .put(TensorArguments.typeCode(weight.dataType()));
     cuda.launch(pack, (pitch + THREADS - 1) / THREADS, 1, THREADS);
   }
 

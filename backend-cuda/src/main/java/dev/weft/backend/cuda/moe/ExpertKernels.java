@@ -1,0 +1,31 @@
+package dev.weft.backend.cuda.moe;
+
+import dev.weft.backend.cuda.device.CudaStream;
+import java.util.Optional;
+
+/**
+ * A way to run experts. A launch takes the first way that has a tiling for it; the generic kernels
+ * have one for every launch. Which is a pure function of spec, sizes, alignment and device.
+ */
+interface ExpertKernels {
+  /**
+   * How rows are cut.
+   *
+   * @param projectRows rows of a tile of the first projection's list; 0 if it needs no list
+   * @param downRows rows of a tile of the second projection's list; 0 if it needs no list
+   */
+  record Tiling(int projectRows, int downRows) {}
+
+  /**
+   * How it would cut a launch; nothing where it does not take it.
+   *
+   * @param shape the launch, before its scratch is laid out
+   */
+  Optional<Tiling> tiling(ExpertShape shape);
+
+  /** Enqueues the first projection and the activation. */
+  void project(CudaStream stream, ExpertWork work, Tiling tiling);
+
+  /** Enqueues the second projection. */
+  void down(CudaStream stream, ExpertWork work, Tiling tiling);
+}
