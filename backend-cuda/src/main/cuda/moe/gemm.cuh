@@ -8,40 +8,9 @@
 //            through a ring of kStages buffers.
 //   FmaTile: operands of any types, each known at run time, by F32 FMA in the order of k.
 #pragma once
-#include "../common/rows.cuh"
+#include "../common/mma.cuh"
 
 namespace weft {
-
-__device__ __forceinline__ void copyAsync16(uint32_t shared, const void* global, int bytes) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
-}
-__device__ __forceinline__ void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int kPending>
-__device__ __forceinline__ void awaitCopies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
-
-__device__ __forceinline__ void loadMatrices(uint32_t (&r)[4], uint32_t shared) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared)
-               : "memory");
-}
-
-template <class E>
-__device__ __forceinline__ void multiplyAdd(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
-template <>
-__device__ __forceinline__ void multiplyAdd<Bf16>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-template <>
-__device__ __forceinline__ void multiplyAdd<F16>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 // kStepsOfSum > 0: the matrix units' sums, which are cut rather than rounded, are added to the total after so many K
 // steps, so that a long sum is as good as one by FMA.
@@ -77,7 +46,7 @@ struct MmaTile {
     const int thread = threadIdx.x;
     const int chunk = thread % 8;
     const int first = thread / 8;
-    const uint32_t base = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+    const uint32_t base = sharedAddress(shared);
     const char* a[kCopiesA];
     const char* b[kCopiesB];
 #pragma unroll
@@ -85,7 +54,7 @@ struct MmaTile {
 #pragma unroll
     for (int i = 0; i < kCopiesB; i++) b[i] = static_cast<const char*>(rowB(first + i * kRowsApart));
     // Rows that one thread copies lie kRowsApart apart, a multiple of 8: they swizzle alike.
-    const uint32_t place = first * kRowBytes + ((chunk ^ (first & 7)) << 4);
+    const uint32_t place = swizzled<kRowBytes>(first, chunk);
 
     auto fetch = [&](int stage, int step) {
       const uint32_t at = base + stage * kStageBytes + place;
@@ -129,12 +98,6 @@ struct MmaTile {
     const int lane = thread % 32;
     const int warpM = thread / 32 / kWarpsN * (kM * 16);
     const int warpN = thread / 32 % kWarpsN * (kN * 8);
-    // Fragments of A: lanes 0-15 name the rows of the k 0-7 half, lanes 16-31 those of the other. Of B, two 8-column
-    // fragments at a time: lanes name 8 columns, then k 8-15 of the same, then the next 8 columns alike.
-    const int rowOfA = warpM + lane % 16;
-    const int chunkOfA = lane / 16;
-    const int rowOfB = warpN + lane % 8 + lane / 16 * 8;
-    const int chunkOfB = lane / 8 % 2;
     int stage = 0;
     for (int step = 0; step < steps; step++) {
       awaitCopies<kStages - 2>();
@@ -149,14 +112,12 @@ struct MmaTile {
         uint32_t fa[kM][4];
 #pragma unroll
         for (int m = 0; m < kM; m++) {
-          int r = rowOfA + m * 16;
-          loadMatrices(fa[m], atA + r * kRowBytes + (((kk * 2 + chunkOfA) ^ (r & 7)) << 4));
+          loadA<kRowBytes>(fa[m], atA, warpM + m * 16, kk * 2, lane);
         }
 #pragma unroll
         for (int n = 0; n < kN; n += 2) {
           uint32_t fb[4];
-          int r = rowOfB + n * 8;
-          loadMatrices(fb, atB + r * kRowBytes + (((kk * 2 + chunkOfB) ^ (r & 7)) << 4));
+          loadB<kRowBytes>(fb, atB, warpN + n * 8, kk * 2, lane);
 #pragma unroll
           for (int m = 0; m < kM; m++) {
             multiplyAdd<E>(sum[m][n], fa[m], fb[0], fb[1]);

@@ -37,7 +37,7 @@ final class GenericExperts implements ExpertKernels {
     /** Tiles of a type on matrix units, the fewest rows first. */
     static List<Tile> ofMatrixUnits(DataType type) {
       return List.of(
-          mma(type, 16, 64, 128, 6), mma(type, 64, 128, 128, 4), mma(type, 128, 128, 256, 4));
+          mma(type, 16, 64, 128, 6), mma(type, 64, 128, 128, 4), mma(type, 128, 128, 256, 3));
     }
 
     private static Tile mma(DataType type, int rows, int columns, int threads, int stages) {

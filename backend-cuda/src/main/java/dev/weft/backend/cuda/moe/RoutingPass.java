@@ -14,6 +14,8 @@ import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
 import dev.weft.moe.RouterSpec;
 import dev.weft.moe.RouterSpec.GroupScore;
+import dev.weft.moe.RouterSpec.Normalize;
+import dev.weft.moe.RouterSpec.Score;
 import dev.weft.moe.RouterSpec.Source;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -198,11 +200,11 @@ final class RoutingPass {
         .put(tokens)
         .put(spec.experts())
         .put(spec.topK())
-        .put(router.score().ordinal())
+        .put(score(router.score()))
         .put(router.groups())
         .put(router.topkGroups())
         .put(router.groupScore() == GroupScore.TOP2_SUM ? 1 : 0)
-        .put(router.normalize().ordinal())
+        .put(normalize(router.normalize()))
         .put(router.epsilon())
         .put(router.scalingFactor());
     int shared = ROUTE_WARPS * (2 * spec.experts() + router.groups()) * Float.BYTES;
@@ -210,6 +212,24 @@ final class RoutingPass {
         route,
         LaunchShape.of((tokens + ROUTE_WARPS - 1) / ROUTE_WARPS, 1, ROUTE_WARPS * WARP)
             .withShared(shared));
+  }
+
+  /** As routing.cu has it. */
+  private static int score(Score score) {
+    return switch (score) {
+      case IDENTITY -> 0;
+      case SOFTMAX -> 1;
+      case SIGMOID -> 2;
+    };
+  }
+
+  /** As routing.cu has it. */
+  private static int normalize(Normalize normalize) {
+    return switch (normalize) {
+      case NONE -> 0;
+      case SUM -> 1;
+      case SOFTMAX -> 2;
+    };
   }
 
   private static void putOutput(ParameterBlock block, @Nullable Tensor tensor) {
