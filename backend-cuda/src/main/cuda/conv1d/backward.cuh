@@ -12,6 +12,7 @@
 // same value. The sums of a tile go to `partial`, and conv1d_reduce adds tiles in ascending order, so that
 // results do not depend on scheduling. Tiles are long, a few per multiprocessor: partials stay small.
 #pragma once
+#include "../common/ring.cuh"
 #include "../common/sequences.cuh"
 #include "math.cuh"
 #include "states.cuh"
@@ -39,7 +40,10 @@ struct BackwardArguments {  // as Conv1dBackwardLaunch.java writes it
 
 template <class E, int W, int V>
 struct Backward {
-  static constexpr int kAhead = rowsAhead(W);
+  static constexpr bool kRing = E::kBytes * V == 8 || E::kBytes * V == 16;
+  static constexpr int kAhead = rowsAhead(W, kRing ? 6 : 3);
+  static constexpr int kTogether = kAhead % 3 == 0 ? 3 : 1;  // rows taken at once, so that their arithmetic interleaves
+  using Ahead = std::conditional_t<kRing, RowsInRing<E, V, kAhead, kThreads, 2>, RowsInRegisters<E, V, kAhead, 2>>;
   const BackwardArguments& a;
   int c;
   float dw[W][V], db[V];
@@ -190,14 +194,14 @@ struct Backward {
   // The first W-1 rows, which complete dinitial or nothing; those after them within the tile, which all do the
   // same; and the W-1 rows past the tile's end, whose g the last rows of the tile need.
   __device__ __forceinline__ void segment(const Taps<W, V>& taps, const Segment& q) {
-    Row<E, V> xEdge[W - 1], dEdge[W - 1], xAhead[kAhead], dAhead[kAhead];
+    Row<E, V> xEdge[W - 1], dEdge[W - 1];
+    Column columns[2] = {{a.x, a.xPitch, c, a.xType}, {a.dout, a.doutPitch, c, a.xType}};
+    Ahead ahead;
 #pragma unroll
     for (int u = 0; u < W - 1; u++)
       if (q.from + u < q.end) load(xEdge[u], dEdge[u], q.from + u);
     int first = min(q.from + W - 1, q.stop);  // of the rows in between
-#pragma unroll
-    for (int u = 0; u < kAhead; u++)
-      if (first + u < q.stop) load(xAhead[u], dAhead[u], first + u);
+    ahead.start(columns, first, q.stop);
     float x[W - 1][V], g[W - 1][V];
 #pragma unroll
     for (int j = 0; j < W - 1; j++) {
@@ -218,7 +222,7 @@ struct Backward {
     for (int u = 0; u < W - 1; u++) edge(taps, q, static_cast<i64>(q.from) + u, xEdge[u], dEdge[u], x, g);
     i64 t = static_cast<i64>(q.from) + W - 1;
     if (q.from + (W - 1) < q.stop) {
-      rows(taps, q, xAhead, dAhead, x, g);
+      rows(taps, q, columns, ahead, x, g);
       t = q.stop;
     }
 #pragma unroll
@@ -230,38 +234,43 @@ struct Backward {
   }
 
   // Rows from + W-1 .. stop: each has a g, is summed, and completes a dx that no dfinal reaches.
-  __device__ __forceinline__ void rows(const Taps<W, V>& taps, const Segment& q, Row<E, V> (&xAhead)[kAhead], Row<E, V> (&dAhead)[kAhead],
+  __device__ __forceinline__ void rows(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead,
                                        float (&x)[W - 1][V], float (&g)[W - 1][V]) {
     int t = q.from + W - 1;
     // Whole groups have no branch between their rows, so that the rows' arithmetic interleaves.
     if (a.silu) {
-      for (; t + 2 * kAhead <= q.stop; t += kAhead) group<true, true>(taps, q, xAhead, dAhead, x, g, t);
-      for (; t < q.stop; t += kAhead) group<false, true>(taps, q, xAhead, dAhead, x, g, t);
+      for (; t + 2 * kAhead <= q.stop; t += kAhead) group<true, true>(taps, q, columns, ahead, x, g, t);
+      for (; t < q.stop; t += kAhead) group<false, true>(taps, q, columns, ahead, x, g, t);
     } else {
-      for (; t < q.stop; t += kAhead) group<false, false>(taps, q, xAhead, dAhead, x, g, t);
+      for (; t < q.stop; t += kAhead) group<false, false>(taps, q, columns, ahead, x, g, t);
     }
   }
 
   // Rows t .. t + kAhead, which are ahead, while the next as many set out. kWhole: all of both lie in the tile.
   template <bool kWhole, bool kSilu>
-  __device__ __forceinline__ void group(const Taps<W, V>& taps, const Segment& q, Row<E, V> (&xAhead)[kAhead], Row<E, V> (&dAhead)[kAhead],
+  __device__ __forceinline__ void group(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead,
                                         float (&x)[W - 1][V], float (&g)[W - 1][V], int t) {
+    constexpr int kRows = kWhole ? kTogether : 1;
 #pragma unroll
-    for (int u = 0; u < kAhead; u++) {
+    for (int u = 0; u < kAhead; u += kRows) {
       if (!kWhole && t + u >= q.stop) break;
-      float newest[V], gradient[V];
-      xAhead[u].widen(newest, a.xType);
-      dAhead[u].widen(gradient, a.xType);
-      if (kWhole || t + kAhead + u < q.stop) load(xAhead[u], dAhead[u], t + kAhead + u);
-      if (kSilu) slope(taps, x, newest, gradient);
-      sum(x, newest, gradient);
-      Row<E, V> row;
-      float d[V];
-      combine(taps, g, gradient, d);
-      row.narrow(d, a.xType);
-      if (a.dx) row.store(a.dx, (t + u - (W - 1)) * a.dxPitch + c, a.xType);
-      shift<W, V>(x, newest);
-      shift<W, V>(g, gradient);
+      Row<E, V> taken[kRows][2];
+      ahead.template take<kWhole, kRows>(taken, u, columns, t + u, q.stop);
+#pragma unroll
+      for (int j = 0; j < kRows; j++) {
+        float newest[V], gradient[V];
+        taken[j][0].widen(newest, a.xType);
+        taken[j][1].widen(gradient, a.xType);
+        if (kSilu) slope(taps, x, newest, gradient);
+        sum(x, newest, gradient);
+        Row<E, V> row;
+        float d[V];
+        combine(taps, g, gradient, d);
+        row.narrow(d, a.xType);
+        if (a.dx) row.store(a.dx, (t + u + j - (W - 1)) * a.dxPitch + c, a.xType);
+        shift<W, V>(x, newest);
+        shift<W, V>(g, gradient);
+      }
     }
   }
 

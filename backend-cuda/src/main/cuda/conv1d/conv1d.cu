@@ -11,8 +11,6 @@
 using namespace weft;
 
 namespace {
-constexpr int kThreads = 128;
-
 // Blocks that a multiprocessor must be able to hold, so that their loads cover memory's latency: bounds the
 // registers of a vector variant to 128 and 168.
 constexpr int kForwardBlocks = 4, kUpdateBlocks = 4, kBackwardBlocks = 3;

@@ -3,9 +3,10 @@
 // Work. A thread owns V neighbouring channels (16 bytes where alignment allows) and walks a tile of `tile`
 // tokens; the window of the last W-1 rows, the taps and the bias stay in registers as F32. The grid is flat,
 // blockIdx.x = tile * columns + column, so that the blocks of one token tile run together: full rows, and the
-// W-1 rows before a tile are in L2. kAhead rows are in flight per thread before they are needed: 64 bytes at
-// 16 bytes a row, 4 blocks of 128 threads per multiprocessor, 32 KiB, about twice what covers the latency
-// of H200's memory. There is no shared memory.
+// W-1 rows before a tile are in L2. kAhead rows are in flight per thread before they are needed: 96 bytes at
+// 16 bytes a row, 4 blocks of 128 threads per multiprocessor, 48 KiB. They travel through shared memory, so that
+// they cost no registers; a tile's sequences follow each other in one ring without a pause, and the rows that
+// become a sequence's new state travel beside them.
 //
 // Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the block that
 // starts a sequence is the only one that reads its state, and the same one writes the new state (from the last
@@ -13,6 +14,7 @@
 //
 // Empty sequences own no token; extra blocks write their initialStatesOut, where that is asked for.
 #pragma once
+#include "../common/ring.cuh"
 #include "../common/sequences.cuh"
 #include "math.cuh"
 #include "states.cuh"
@@ -38,7 +40,11 @@ struct ForwardArguments {  // as Conv1dForwardLaunch.java writes it
 
 template <class E, int W, int V>
 struct Forward {
-  static constexpr int kAhead = rowsAhead(W);
+  static constexpr bool kRing = E::kBytes * V == 16;
+  static constexpr int kAhead = rowsAhead(W, kRing ? 6 : 3);
+  static constexpr int kTogether = kAhead % 3 == 0 ? 3 : 1;  // rows taken at once, so that their arithmetic interleaves
+  // Rows of 16 bytes read ahead through shared memory, narrower ones in registers.
+  using Ahead = std::conditional_t<kRing, RowsInRing<E, V, kAhead, kThreads>, RowsInRegisters<E, V, kAhead>>;
   const ForwardArguments& a;
   int c;
 
@@ -141,12 +147,11 @@ struct Forward {
     int from = block * a.tile, to = static_cast<int>(min(static_cast<i64>(from) + a.tile, static_cast<i64>(a.tokens)));
     // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but
     // nothing is computed from them.)
-    Row<E, V> ahead[kAhead];
+    Ahead ahead;
+    Column x[1] = {{a.x, a.xPitch, c, a.xType}};
     Taps<W, V> taps;
     if (live) {
-#pragma unroll
-      for (int u = 0; u < kAhead; u++)
-        if (from + u < a.tokens) ahead[u].template load<true>(a.x, static_cast<i64>(from + u) * a.xPitch + c, a.xType);
+      ahead.start(x, from, to);
       taps.load(a.weights, a.weightPitch, c);
     }
     Sequences q{a.cu, a.sequences, a.tokens};
@@ -155,33 +160,32 @@ struct Forward {
     if (s < 0) s = 0;
     int start = q.start(s), end = q.end(s), t = max(from, start);
     if (start < from && from < start + W - 1) t = min(start + W - 1, end);
-    bool fresh = t == from;  // `ahead` holds the rows from t on
+    int next = from, limit = to;  // `ahead` goes on with row `next` and ends before `limit`
     while (true) {
       while (t >= end) {
         if (++s >= a.sequences) return;
         start = q.start(s);
         end = q.end(s);
         t = max(t, start);
-        fresh = false;
       }
       if (t >= to) return;
       int stop = min(end, to);
       if (start < to && to < start + W - 1) stop = min(start + W - 1, end);
-      if (!fresh) {
-#pragma unroll
-        for (int u = 0; u < kAhead; u++)
-          if (t + u < stop) ahead[u].template load<true>(a.x, (t + u) * a.xPitch + c, a.xType);
+      if (t != next || stop > limit) {
+        limit = max(stop, to);
+        ahead.start(x, t, kRing ? limit : stop);
       }
-      segment(taps, ahead, s, start, end, t, stop);
+      bool taken = segment(taps, ahead, x, kRing ? limit : stop, s, start, end, t, stop);
       t = stop;
-      fresh = false;
+      next = kRing && taken ? stop : -1;
     }
   }
 
-  // Tokens [t, stop) of the sequence s, which has [start, end).
-  __device__ __forceinline__ void segment(const Taps<W, V>& taps, Row<E, V> (&ahead)[kAhead], int s, int start, int end, int t, int stop) const {
+  // Tokens [t, stop) of the sequence s, which has [start, end). Returns false, with no row taken, if it is skipped.
+  __device__ __forceinline__ bool segment(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, int s, int start, int end, int t, int stop) const {
     float window[W - 1][V];
     i64 slot = 0;
+    bool keepLater = false;
     if (a.cacheIndices) {
       slot = slotOf(s);
       if (slot < 0) {
@@ -194,7 +198,7 @@ struct Forward {
           putInitial(s, h);
         }
         for (; t < stop; t++) none.store(a.out, t * a.outPitch + c, a.xType);
-        return;
+        return false;
       }
     }
     if (t == start) {
@@ -204,7 +208,12 @@ struct Forward {
 #pragma unroll
         for (int j = 0; j < W - 1; j++) h[j].widen(window[j], a.stateType);
         if (a.initialOut.base) putInitial(s, h);
-        keep(s, slot, start, end, h);
+        keepLater = kRing && !a.positions && a.stateColumns == W - 1 && end - start >= W - 1;
+        if (keepLater) {
+          fetchLast(end);
+        } else {
+          keep(s, slot, start, end, h);
+        }
       } else {
 #pragma unroll
         for (int j = 0; j < W - 1; j++)
@@ -222,29 +231,68 @@ struct Forward {
       }
     }
     // Whole groups have no branch between their rows, so that the rows' arithmetic interleaves.
+    int first = t;
     if (a.silu) {
-      for (; t + 2 * kAhead <= stop; t += kAhead) group<true, true>(taps, ahead, window, t, stop);
-      for (; t < stop; t += kAhead) group<false, true>(taps, ahead, window, t, stop);
+      for (; t + 2 * kAhead <= stop; t += kAhead) group<true, true>(taps, ahead, x, limit, window, t, stop);
+      for (; t < stop; t += kAhead) group<false, true>(taps, ahead, x, limit, window, t, stop);
     } else {
-      for (; t < stop; t += kAhead) group<false, false>(taps, ahead, window, t, stop);
+      for (; t < stop; t += kAhead) group<false, false>(taps, ahead, x, limit, window, t, stop);
+    }
+    if (keepLater) keepLast(slot, stop - first <= kAhead);
+    return true;
+  }
+
+  // A new state that is a sequence's last rows travels to shared memory while the sequence is worked on.
+  static constexpr int kLastStride = kThreads * E::kBytes * V;
+
+  __device__ __forceinline__ static uint32_t lastRows() {
+    if constexpr (kRing) {
+      __shared__ alignas(16) unsigned char rows[(W - 1) * kLastStride];
+      return static_cast<uint32_t>(__cvta_generic_to_shared(rows)) + threadIdx.x * E::kBytes * V;
+    } else {
+      return 0;
     }
   }
 
-  // Rows t .. t + kAhead, which are in `ahead`, while the next as many set out. kWhole: all of both lie before stop.
-  template <bool kWhole, bool kSilu>
-  __device__ __forceinline__ void group(const Taps<W, V>& taps, Row<E, V> (&ahead)[kAhead], float (&window)[W - 1][V], int t, int stop) const {
+  __device__ __forceinline__ void fetchLast(int end) const {
+    if constexpr (kRing) {
 #pragma unroll
-    for (int u = 0; u < kAhead; u++) {
+      for (int j = 0; j < W - 1; j++) {
+        copyAsync<E::kBytes * V>(lastRows() + j * kLastStride, static_cast<const char*>(a.x) + ((end - (W - 1) + j) * a.xPitch + c) * E::kBytes);
+      }
+    }  // part of the copy group that the next row closes
+  }
+
+  __device__ __forceinline__ void keepLast(i64 slot, bool early) const {
+    if constexpr (kRing) {
+      if (early) awaitCopies();
+      Row<E, V> last[W - 1];
+#pragma unroll
+      for (int j = 0; j < W - 1; j++) last[j] = sharedRow<E, V>(lastRows() + j * kLastStride);
+      Columns<E, W, V>(a.states, slot, c, a.stateMode, a.stateType).putAll(last);
+    }
+  }
+
+  // Rows t .. t + kAhead. kWhole: those and the next as many lie before stop.
+  template <bool kWhole, bool kSilu>
+  __device__ __forceinline__ void group(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, float (&window)[W - 1][V], int t, int stop) const {
+    constexpr int kRows = kWhole ? kTogether : 1;
+#pragma unroll
+    for (int u = 0; u < kAhead; u += kRows) {
       if (!kWhole && t + u >= stop) break;
-      Row<E, V> row = ahead[u];
-      if (kWhole || t + kAhead + u < stop) ahead[u].template load<true>(a.x, (t + kAhead + u) * a.xPitch + c, a.xType);
-      float x[V], y[V];
-      row.widen(x, a.xType);
-      convolve<W, V>(taps, window, x, y);
-      if (kSilu) silu<V>(y);
-      row.narrow(y, a.xType);
-      row.store(a.out, (t + u) * a.outPitch + c, a.xType);
-      shift<W, V>(window, x);
+      Row<E, V> rows[kRows][1];
+      ahead.template take<kWhole, kRows>(rows, u, x, t + u, limit);
+#pragma unroll
+      for (int j = 0; j < kRows; j++) {
+        Row<E, V>& row = rows[j][0];
+        float now[V], y[V];
+        row.widen(now, a.xType);
+        convolve<W, V>(taps, window, now, y);
+        if (kSilu) silu<V>(y);
+        row.narrow(y, a.xType);
+        row.store(a.out, (t + u + j) * a.outPitch + c, a.xType);
+        shift<W, V>(window, now);
+      }
     }
   }
 };

@@ -85,9 +85,11 @@ __device__ __forceinline__ void silu(float (&v)[V]) {
   }
 }
 
-// Rows that a thread loads ahead: at least three, and a multiple of W-1, so that in the unrolled loop the
-// window's rows change their names instead of moving between registers.
-__host__ __device__ constexpr int rowsAhead(int width) { return (width + 1) / (width - 1) * (width - 1); }
+constexpr int kThreads = 128;  // of a block, at most
+
+// Rows that a thread loads ahead: a multiple of W-1, so that in the unrolled loop the window's rows change their
+// names instead of moving between registers.
+__host__ __device__ constexpr int rowsAhead(int width, int least) { return (least + width - 2) / (width - 1) * (width - 1); }
 
 // Appends x to a window.
 template <int W, int V>

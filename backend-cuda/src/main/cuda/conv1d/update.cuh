@@ -37,8 +37,56 @@ struct Update {
     Taps<W, V> taps;
     taps.load(a.weights, a.weightPitch, c);
     int first = group * a.perBlock, last = min(first + a.perBlock, a.sequences);
+    if (V > 1 && !a.cu && a.length == 1 && !a.positions && !a.accepted && a.stateColumns == W - 1) {
+      steps(taps, first, last);
+      return;
+    }
 #pragma unroll 1
     for (int s = first; s < last; s++) sequence(taps, s);
+  }
+
+  // What one decoding step of one sequence reads.
+  struct Step {
+    Row<E, V> x, kept[W - 1];
+    i64 slot;  // -1: skipped
+  };
+
+  __device__ __forceinline__ void load(Step& step, int s) const {
+    int slot = __ldg(a.cacheIndices + s);
+    step.slot = slot != a.padSlot && slot >= 0 && slot < a.slots ? slot : -1;
+    step.x.template load<false>(a.x, s * a.xSequence + c, a.xType);
+    if (step.slot >= 0) Columns<E, W, V>(a.states, step.slot, c, a.stateMode, a.stateType).history(0, step.kept);
+  }
+
+  // One token each, states that are the window: the usual step. The next sequence's rows travel while one is worked on.
+  __device__ __forceinline__ void steps(const Taps<W, V>& taps, int first, int last) const {
+    Step step[2];
+    if (first < last) load(step[0], first);
+    for (int s = first; s < last; s += 2) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        if (s + i >= last) break;
+        if (s + i + 1 < last) load(step[1 - i], s + i + 1);
+        one(taps, step[i], s + i);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void one(const Taps<W, V>& taps, Step& step, int s) const {
+    Row<E, V> result;
+    result.zero();
+    if (step.slot >= 0) {
+      float window[W - 1][V], now[V], y[V];
+#pragma unroll
+      for (int j = 0; j < W - 1; j++) step.kept[j].widen(window[j], a.stateType);
+      step.x.widen(now, a.xType);
+      convolve<W, V>(taps, window, now, y);
+      if (a.silu) silu<V>(y);
+      result.narrow(y, a.xType);
+      append<E, W, V>(step.kept, step.x.converted(a.xType, a.stateType));
+      Columns<E, W, V>(a.states, step.slot, c, a.stateMode, a.stateType).putAll(step.kept);
+    }
+    result.store(a.out, s * a.outSequence + c, a.xType);
   }
 
   __device__ __forceinline__ void sequence(const Taps<W, V>& taps, int s) const {

@@ -16,7 +16,9 @@ record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   /** Blocks for each multiprocessor that fill the device; it holds four, by their registers. */
   private static final int WANTED_BLOCKS = 3;
 
+  private static final int FORWARD_RESIDENT_BLOCKS = 4;
   private static final int MOST_FORWARD_TILE = 64;
+  private static final int MOST_TILE_OF_ONE_WAVE = 128;
   private static final int LEAST_BACKWARD_TILE = 32;
   private static final int MOST_BACKWARD_TILES = 256;
   private static final int BACKWARD_RESIDENT_BLOCKS = 3;
@@ -47,11 +49,10 @@ record Conv1dPlan(int threads, int columns, int tile, int tiles) {
       int channels, int vector, int tokens, long sequences, int multiprocessors) {
     int threads = threads(channels, vector);
     int columns = ceil(channels, (long) threads * vector);
-    long wanted = (long) WANTED_BLOCKS * multiprocessors;
-    int tile = MOST_FORWARD_TILE;
-    while (tile > 2 && (long) columns * ceil(tokens, tile) < wanted) {
-      tile /= 2;
-    }
+    // Whole waves: blocks of about the same length begin and end together, and no last wave runs alone.
+    long wave = Math.max(1, (long) FORWARD_RESIDENT_BLOCKS * multiprocessors / columns);
+    long waves = tokens <= wave * MOST_TILE_OF_ONE_WAVE ? 1 : ceil(tokens, wave * MOST_FORWARD_TILE);
+    int tile = Math.max(2, ceil(tokens, wave * waves));
     // Sequences of a tile are walked one after another, each waiting for its state.
     while (tile > 2 && sequences > 0 && tile > 2 * (tokens / sequences + 1)) {
       tile /= 2;
