@@ -49,9 +49,11 @@ record Conv1dPlan(int threads, int columns, int tile, int tiles) {
       int channels, int vector, int tokens, long sequences, int multiprocessors) {
     int threads = threads(channels, vector);
     int columns = ceil(channels, (long) threads * vector);
-    // Whole waves: blocks of about the same length begin and end together, and no last wave runs alone.
+    // Whole waves: blocks of about the same length begin and end together, and no last wave runs
+    // alone.
     long wave = Math.max(1, (long) FORWARD_RESIDENT_BLOCKS * multiprocessors / columns);
-    long waves = tokens <= wave * MOST_TILE_OF_ONE_WAVE ? 1 : ceil(tokens, wave * MOST_FORWARD_TILE);
+    long waves =
+        tokens <= wave * MOST_TILE_OF_ONE_WAVE ? 1 : ceil(tokens, wave * MOST_FORWARD_TILE);
     int tile = Math.max(2, ceil(tokens, wave * waves));
     // Sequences of a tile are walked one after another, each waiting for its state.
     while (tile > 2 && sequences > 0 && tile > 2 * (tokens / sequences + 1)) {
