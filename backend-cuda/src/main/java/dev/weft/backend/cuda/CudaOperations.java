@@ -5,6 +5,7 @@ import dev.weft.Support;
 import dev.weft.backend.cuda.conv1d.CudaConv1d;
 import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.device.Operations;
+import dev.weft.backend.cuda.moba.CudaMoba;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moe.MoeDispatchSpec;
@@ -16,8 +17,7 @@ final class CudaOperations implements Operations {
   public Support supports(OperationSpec<?> spec) {
     return switch (spec) {
       case CausalConv1dSpec conv -> CudaConv1d.supports(conv);
-      case MobaAttentionSpec moba ->
-          Support.no("MoBA attention is not in this version of the CUDA backend");
+      case MobaAttentionSpec moba -> CudaMoba.supports(moba);
       case MoeDispatchSpec moe ->
           Support.no("MoE dispatch is not in this version of the CUDA backend");
       default -> Support.no("the CUDA backend does not know the operation " + spec.operation());
@@ -28,6 +28,9 @@ final class CudaOperations implements Operations {
   public BackendKernel prepare(CudaDevice device, OperationSpec<?> spec) {
     if (spec instanceof CausalConv1dSpec conv) {
       return new CudaConv1d(device, conv);
+    }
+    if (spec instanceof MobaAttentionSpec moba) {
+      return new CudaMoba(device, moba);
     }
     throw new IllegalArgumentException(spec + " is not supported");
   }

@@ -17,7 +17,7 @@ final class MobaLists {
   static final String SCATTER = "moba_list_scatter";
 
   /** As moba_lists.cu has them. */
-  private static final int TABLE_THREADS = 128;
+  static final int TABLE_THREADS = 128;
 
   private static final int SCAN_COLUMNS = 32;
   private static final int SCAN_THREADS = 512;
@@ -47,8 +47,10 @@ final class MobaLists {
    * @param slots selected blocks of a query at most, its own not counted; may be 0
    * @param blockSize tokens per block
    * @param heads key-value heads whose lists exist at once
+   * @param blocks numbers of blocks, the empty ones included
    */
-  record Layout(int tokens, int sequences, int group, int slots, int blockSize, int heads) {
+  record Layout(
+      int tokens, int sequences, int group, int slots, int blockSize, int heads, int blocks) {
     private static final int ALIGNMENT = 256;
     private static final int MOST_TILES = 128;
     private static final int LEAST_TILE_ROWS = 256;
@@ -66,14 +68,21 @@ final class MobaLists {
       }
     }
 
+    /** Numbers of blocks as packed sequences have them. */
+    Layout(int tokens, int sequences, int group, int slots, int blockSize, int heads) {
+      this(
+          tokens,
+          sequences,
+          group,
+          slots,
+          blockSize,
+          heads,
+          Math.toIntExact((long) tokens / blockSize + sequences + 1));
+    }
+
     /** How many slots of a selection can hold a block at all. */
     static int slots(long tokens, int blockSize, int topK) {
       return (int) Math.min(topK - 1L, Math.max(0, (tokens + blockSize - 1) / blockSize - 1));
-    }
-
-    /** Numbers of blocks, the empty ones included. */
-    int blocks() {
-      return Math.toIntExact((long) tokens / blockSize + sequences + 1);
     }
 
     long rows() {
@@ -159,6 +168,26 @@ final class MobaLists {
     }
   }
 
+  /** Where the kernels that fill the tables write: homes, blocks, the ticket. */
+  static ParameterBlock putTables(ParameterBlock block, Layout layout, long scratch) {
+    return block
+        .put(scratch + layout.homesAt())
+        .put(scratch + layout.blocksAt())
+        .put(scratch)
+        .put(layout.blocks());
+  }
+
+  /** The address of the table of blocks. */
+  static long blocksAddress(Layout layout, long scratch) {
+    return scratch + layout.blocksAt();
+  }
+
+  /** Threads that fill the tables, one for each token and block number. */
+  static long tableBlocks(Layout layout) {
+    long items = Math.max(layout.tokens(), layout.blocks());
+    return (items + TABLE_THREADS - 1) / TABLE_THREADS;
+  }
+
   /** Fills the tables of tokens and blocks; once for a launch, before {@link #build}. */
   void tables(CudaStream stream, Layout layout, long scratch, long cuSeqlens) {
     stream
@@ -171,8 +200,7 @@ final class MobaLists {
         .put(layout.sequences())
         .put(layout.blockSize())
         .put(layout.blocks());
-    long items = Math.max(layout.tokens(), layout.blocks());
-    stream.launch(blocks, (items + TABLE_THREADS - 1) / TABLE_THREADS, 1, TABLE_THREADS);
+    stream.launch(blocks, tableBlocks(layout), 1, TABLE_THREADS);
   }
 
   /**

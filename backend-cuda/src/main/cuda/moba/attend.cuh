@@ -1,0 +1,479 @@
+// Attention of a tile of query rows over tiles of keys, and the two kernels that are made of it (forward.cuh):
+// Listed, for the rows that selected a block, and Own, for rows and the keys of their own blocks.
+//
+// Softmax is online and in powers of two: x = scale * log2(e) * (q . k), p = 2^(x - m). Weights are summed
+// unrounded. Two stages of keys and values in shared memory: one is computed with while the next one comes.
+#pragma once
+#include "tiles.cuh"
+
+namespace weft::moba {
+
+template <class E, int DP, int kWarps, int kRowTiles, int N>
+struct Attention {
+  using L = RowLayout<E, DP>;
+  static constexpr int kThreads = kWarps * 32;
+  static constexpr int kRows = kWarps * kRowTiles * 16;
+  static constexpr int kWarpRows = kRowTiles * 16;
+  static constexpr int kTileBytes = N * L::kRowBytes;
+  static constexpr int kQueryBytes = kRows * L::kRowBytes;
+  // Sums of Own, in F32, take the place of all tiles: rows padded against bank conflicts.
+  static constexpr int kSumBytes = DP * 4 + 16;
+  static constexpr int kTilesBytes = kQueryBytes + 4 * kTileBytes;
+  static constexpr int kDataBytes = kTilesBytes > kRows * kSumBytes ? kTilesBytes : kRows * kSumBytes;
+  // Then: what each row is, its maximum and sum, and which keys of the two stages are absent.
+  static constexpr int kSharedBytes = kDataBytes + kRows * 12 + 2 * N;
+
+  const ForwardArguments& a;
+  char* shared;
+  int lane, warp;
+  float o[kRowTiles][DP / 8][4];
+  float maximum[kRowTiles][2], sum[kRowTiles][2];
+
+  __device__ __forceinline__ Attention(const ForwardArguments& a, char* shared)
+      : a(a), shared(shared), lane(threadIdx.x & 31), warp(threadIdx.x >> 5) {}
+
+  __device__ __forceinline__ char* queries() const { return shared; }
+  __device__ __forceinline__ char* keys(int stage) const { return shared + kQueryBytes + 2 * stage * kTileBytes; }
+  __device__ __forceinline__ char* values(int stage) const { return keys(stage) + kTileBytes; }
+  __device__ __forceinline__ uint32_t* rowIds() const { return reinterpret_cast<uint32_t*>(shared + kDataBytes); }
+  __device__ __forceinline__ float* rowMaxima() const { return reinterpret_cast<float*>(shared + kDataBytes) + kRows; }
+  __device__ __forceinline__ float* rowSums() const { return rowMaxima() + kRows; }
+  __device__ __forceinline__ unsigned char* absent(int stage) const {
+    return reinterpret_cast<unsigned char*>(rowSums() + kRows) + stage * N;
+  }
+  __device__ __forceinline__ bool paged() const { return a.cacheLens != nullptr; }
+
+  __device__ __forceinline__ void reset() {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; m++) {
+#pragma unroll
+      for (int c = 0; c < DP / 8; c++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) o[m][c][e] = 0;
+      }
+      maximum[m][0] = maximum[m][1] = kMinusInfinity;
+      sum[m][0] = sum[m][1] = 0;
+    }
+  }
+
+  // row(i): where row i of the tile lies, or null.
+  template <class Row>
+  __device__ __forceinline__ void loadQueries(Row row) {
+    for (int i = threadIdx.x; i < kRows * L::kChunks; i += kThreads) {
+      int r = i / L::kChunks, chunk = i % L::kChunks;
+      L::load(queries(), r, chunk, row(r), static_cast<const char*>(a.q.base), a.dim, a.vector & kVectorQ);
+    }
+  }
+
+  // Keys and values at positions [from, to) of a sequence, zeros in what is left of the tile or absent.
+  __device__ __forceinline__ void loadKeys(int stage, int sequence, int kvHead, int from, int to) {
+#pragma unroll 4
+    for (int i = threadIdx.x; i < N * L::kChunks; i += kThreads) {
+      int r = i / L::kChunks, chunk = i % L::kChunks;
+      const char *k = nullptr, *v = nullptr;
+      if (r < to - from) {
+        Location at = keyAt(a, sequence, from + r);
+        if (at.page >= 0) {
+          k = a.k.template row<E>(at.page, at.slot, kvHead);
+          v = a.v.template row<E>(at.page, at.slot, kvHead);
+        }
+      }
+      if (paged() && chunk == 0) absent(stage)[r] = k == nullptr;
+      L::load(keys(stage), r, chunk, k, static_cast<const char*>(a.k.base), a.dim, a.vector & kVectorK);
+      L::load(values(stage), r, chunk, v, static_cast<const char*>(a.v.base), a.valueDim, a.vector & kVectorV);
+    }
+  }
+
+  // One tile of keys. kMasked: rows see columns `seen` only, and none that are absent.
+  // kOwn: values of columns that are not seen may be NaN.
+  template <bool kMasked, bool kOwn>
+  __device__ __forceinline__ void step(int stage, const Seen (&seen)[kRowTiles][2]) {
+    float s[kRowTiles][N / 8][4];
+    scores<E, DP, kRowTiles, N>(s, queries(), warp * kWarpRows, keys(stage), a.dim, lane);
+    int q = lane & 3;
+#pragma unroll
+    for (int m = 0; m < kRowTiles; m++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        float highest = maximum[m][half];
+#pragma unroll
+        for (int j = 0; j < N / 8; j++) {
+#pragma unroll
+          for (int e = 0; e < 2; e++) {
+            float& x = s[m][j][2 * half + e];
+            x *= a.scaleLog2;
+            if constexpr (kMasked) {
+              int column = 8 * j + 2 * q + e;
+              bool has = seen[m][half].has(column);
+              if (paged()) has = has && !absent(stage)[column];
+              x = has ? x : kMinusInfinity;
+            }
+            highest = fmaxf(highest, x);
+          }
+        }
+        highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 1));
+        highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 2));
+        float base = highest == kMinusInfinity ? 0 : highest;  // nothing seen yet: all weights become 0
+        float factor = exp2Approximate(maximum[m][half] - base);
+        maximum[m][half] = highest;
+        float added = 0;
+#pragma unroll
+        for (int j = 0; j < N / 8; j++) {
+#pragma unroll
+          for (int e = 0; e < 2; e++) {
+            float& x = s[m][j][2 * half + e];
+            x = exp2Approximate(x - base);
+            added += x;
+          }
+        }
+        sum[m][half] = sum[m][half] * factor + added;
+#pragma unroll
+        for (int c = 0; c < DP / 8; c++) {
+          o[m][c][2 * half] *= factor;
+          o[m][c][2 * half + 1] *= factor;
+        }
+      }
+    }
+    if constexpr (E::kBytes == 4) {
+      accumulateSeen<E, DP, kRowTiles, N>(o, s, values(stage), a.valueDim, lane, seen);
+    } else {
+      if constexpr (kMasked && kOwn) {
+        bool bad = false;
+        for (int i = threadIdx.x; i < kTileBytes / 16; i += kThreads) {
+          bad = bad || hasNonFinite<E>(*reinterpret_cast<const uint4*>(values(stage) + i * 16));
+        }
+        if (__syncthreads_or(bad)) {
+          accumulateSeen<E, DP, kRowTiles, N>(o, s, values(stage), a.valueDim, lane, seen);
+          return;
+        }
+      }
+      accumulate<E, DP, kRowTiles, N>(o, s, values(stage), a.valueDim, lane);
+    }
+  }
+
+  __device__ __forceinline__ void finishSums() {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; m++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        float& x = sum[m][half];
+        x += __shfl_xor_sync(~0u, x, 1);
+        x += __shfl_xor_sync(~0u, x, 2);
+      }
+    }
+  }
+
+  __device__ __forceinline__ int rowOf(int m, int half) const {
+    return warp * kWarpRows + m * 16 + half * 8 + (lane >> 2);
+  }
+};
+
+// ---- rows that selected a block ----------------------------------------------------------------------------------
+
+constexpr uint32_t kNoEntry = ~0u;
+
+template <class E, int DP, int kWarps, int kRowTiles, int N>
+struct Listed : Attention<E, DP, kWarps, kRowTiles, N> {
+  using Base = Attention<E, DP, kWarps, kRowTiles, N>;
+  using L = typename Base::L;
+  using Base::a;
+  using Base::Base;
+  using Base::lane;
+  using Base::warp;
+
+  // Lists whose tiles begin at or before a tile; every warp finds the last of them by itself.
+  __device__ __forceinline__ i64 listOfTile(uint32_t tile) const {
+    i64 low = 0, size = static_cast<i64>(a.headCount) * a.lists.blocksPerHead;
+    while (size > 1) {
+      i64 step = (size + 31) / 32, at = lane * step;
+      int hits = __popc(__ballot_sync(~0u, at < size && __ldg(a.lists.tiles + low + at) <= tile));
+      low += (hits - 1) * step;
+      size = min(step, size - (hits - 1) * step);
+    }
+    return low;
+  }
+
+  __device__ __forceinline__ void run() {
+    uint32_t tiles = a.lists.tileCount();
+    for (uint32_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) one(tile);
+  }
+
+  __device__ __forceinline__ void one(uint32_t tile) {
+    i64 list = listOfTile(tile);
+    int head = static_cast<int>(list / a.lists.blocksPerHead);
+    int number = static_cast<int>(list % a.lists.blocksPerHead);
+    auto entries = a.lists.list(head, number);
+    uint32_t first = (tile - __ldg(a.lists.tiles + list)) * Base::kRows;
+    Block block = a.lists.blocks[number];
+    int kvHead = a.firstHead + head;
+    uint32_t slots = a.lists.slots, group = a.group;
+
+    __syncthreads();  // the tile before is done with shared memory
+    for (int r = threadIdx.x; r < Base::kRows; r += Base::kThreads) {
+      this->rowIds()[r] = first + r < entries.count ? __ldg(entries.entries + first + r) : kNoEntry;
+    }
+    this->loadKeys(0, block.sequence, kvHead, block.start, block.end);
+    __syncthreads();
+    this->loadQueries([&](int r) -> const char* {
+      uint32_t entry = this->rowIds()[r];
+      if (entry == kNoEntry) return nullptr;
+      uint32_t row = entry / slots, token = row / group;
+      return a.q.template row<E>(token, static_cast<i64>(kvHead) * group + (row - token * group));
+    });
+    commitCopies();
+
+    this->reset();
+    bool idle = warp * Base::kWarpRows >= entries.count - first;  // its rows lie behind the list's end
+    int stage = 0;
+    for (int from = block.start; from < block.end; from += N) {
+      int next = from + N;
+      if (next < block.end) this->loadKeys(stage ^ 1, block.sequence, kvHead, next, block.end);
+      commitCopies();
+      awaitCopies<1>();
+      __syncthreads();
+      Seen all{0, min(N, block.end - from) - 1};
+      Seen seen[kRowTiles][2];
+#pragma unroll
+      for (int m = 0; m < kRowTiles; m++) seen[m][0] = seen[m][1] = all;
+      if (idle) {
+        // nothing to compute
+      } else if (all.to == N - 1 && !this->paged()) {
+        this->template step<false, false>(stage, seen);
+      } else {
+        this->template step<true, false>(stage, seen);
+      }
+      __syncthreads();
+      stage ^= 1;
+    }
+    awaitCopies<0>();
+    store(head);
+  }
+
+  // A warp's results take the place of its own query rows in shared memory, so that rows leave in whole chunks.
+  __device__ __forceinline__ void store(int head) {
+    this->finishSums();
+    char* rows = this->queries();
+    int q = lane & 3;
+    i64 firstEntry = head * a.lists.entriesPerHead;
+#pragma unroll
+    for (int m = 0; m < kRowTiles; m++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        int row = this->rowOf(m, half);
+        float total = this->sum[m][half];
+        float inverse = total == 0 ? 0 : 1 / total;  // 0: every key of the block is absent, or has no weight
+#pragma unroll
+        for (int c = 0; c < DP / 8; c++) {
+          float x = this->o[m][c][2 * half] * inverse, y = this->o[m][c][2 * half + 1] * inverse;
+          if constexpr (E::kBytes == 4) {
+            *reinterpret_cast<float2*>(rows + L::pairAt(row, c, q)) = make_float2(x, y);
+          } else {
+            *reinterpret_cast<uint32_t*>(rows + L::pairAt(row, c, q)) = E::narrowPair(x, y);
+          }
+        }
+        uint32_t entry = this->rowIds()[row];
+        if (q == 0 && entry != kNoEntry) {
+          a.partialLse[firstEntry + entry] = total == 0 ? kMinusInfinity : this->maximum[m][half] + log2f(total);
+        }
+      }
+    }
+    __syncwarp();
+    for (int i = lane; i < Base::kWarpRows * L::kChunks; i += 32) {
+      int row = warp * Base::kWarpRows + i / L::kChunks, chunk = i % L::kChunks;
+      uint32_t entry = this->rowIds()[row];
+      if (entry != kNoEntry && chunk * L::kPerChunk < a.valueDim) {
+        char* to = static_cast<char*>(a.partials) + (firstEntry + entry) * a.valuePitch * E::kBytes + chunk * 16;
+        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(rows + L::at(row, chunk));
+      }
+    }
+  }
+};
+
+// ---- own blocks, and the end ------------------------------------------------------------------------------------
+
+template <class E, int DP, int kWarps, int kRowTiles, int N>
+struct Own : Attention<E, DP, kWarps, kRowTiles, N> {
+  using Base = Attention<E, DP, kWarps, kRowTiles, N>;
+  using L = typename Base::L;
+  using Base::a;
+  using Base::Base;
+  using Base::lane;
+  using Base::warp;
+
+  __device__ __forceinline__ void run() {
+    QueryTile tile(a, blockIdx.x, Base::kRows);
+    if (tile.count == 0) return;
+    const Sequence& s = tile.sequence;
+    int head = blockIdx.y, kvHead = a.firstHead + head;
+    i64 firstHead = static_cast<i64>(kvHead) * a.group;
+    this->loadQueries([&](int r) -> const char* {
+      return r < tile.count ? a.q.template row<E>(tile.token(a, r), firstHead + tile.headInGroup(a, r)) : nullptr;
+    });
+    int begin = 0, end = 0;  // positions that any row sees
+    if (s.keys > 0) {
+      begin = s.ownStart(tile.token(a, 0) + s.shift, a.blockSize);
+      end = tile.token(a, tile.count - 1) + s.shift + 1;
+      this->loadKeys(0, s.index, kvHead, begin, end);
+    }
+    commitCopies();
+
+    int low[kRowTiles][2], high[kRowTiles][2];  // positions that a row sees
+#pragma unroll
+    for (int m = 0; m < kRowTiles; m++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        int row = min(this->rowOf(m, half), tile.count - 1);
+        high[m][half] = tile.token(a, row) + s.shift;
+        low[m][half] = s.keys > 0 ? s.ownStart(high[m][half], a.blockSize) : 0;
+      }
+    }
+    // Of all rows: warps must agree on what is masked, since masked steps have barriers of their own.
+    int highestLow = s.keys > 0 ? s.ownStart(end - 1, a.blockSize) : 0;
+    int lowestHigh = tile.token(a, 0) + s.shift;
+
+    this->reset();
+    int stage = 0;
+    for (int from = begin; from < end; from += N) {
+      if (from + N < end) this->loadKeys(stage ^ 1, s.index, kvHead, from + N, end);
+      commitCopies();
+      awaitCopies<1>();
+      __syncthreads();
+      Seen seen[kRowTiles][2];
+#pragma unroll
+      for (int m = 0; m < kRowTiles; m++) {
+        seen[m][0] = Seen{low[m][0] - from, high[m][0] - from};
+        seen[m][1] = Seen{low[m][1] - from, high[m][1] - from};
+      }
+      if (from >= highestLow && from + N - 1 <= lowestHigh && !this->paged()) {
+        this->template step<false, true>(stage, seen);
+      } else {
+        this->template step<true, true>(stage, seen);
+      }
+      __syncthreads();
+      stage ^= 1;
+    }
+    awaitCopies<0>();
+    __syncthreads();
+    merge(tile, head);
+  }
+
+  __device__ __forceinline__ float* sums(int row) const {
+    return reinterpret_cast<float*>(this->shared + row * Base::kSumBytes);
+  }
+
+  // Adds a row's partial results to its own sums, in slot order, and writes the row. 8 columns a lane.
+  __device__ __forceinline__ void merge(const QueryTile& tile, int head) {
+    this->finishSums();
+    int q = lane & 3;
+#pragma unroll
+    for (int m = 0; m < kRowTiles; m++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        int row = this->rowOf(m, half);
+#pragma unroll
+        for (int c = 0; c < DP / 8; c++) {
+          *reinterpret_cast<float2*>(sums(row) + c * 8 + q * 2) =
+              make_float2(this->o[m][c][2 * half], this->o[m][c][2 * half + 1]);
+        }
+        if (q == 0) {
+          this->rowMaxima()[row] = this->maximum[m][half];
+          this->rowSums()[row] = this->sum[m][half];
+        }
+      }
+    }
+    __syncwarp();
+    constexpr int kLanes = DP / 8, kAtOnce = 32 / kLanes;
+    int column = lane % kLanes * 8;
+#pragma unroll 1
+    for (int i = 0; i < Base::kWarpRows; i += kAtOnce) {
+      int row = warp * Base::kWarpRows + i + lane / kLanes;
+      if (row < tile.count) one(tile, head, row, column);
+    }
+  }
+
+  __device__ __forceinline__ void one(const QueryTile& tile, int head, int row, int column) {
+    i64 token = tile.token(a, row), g = tile.headInGroup(a, row);
+    i64 query = static_cast<i64>(a.firstHead + head) * a.group + g;
+    int slots = a.lists.slots;
+    int* selection = a.selection + token * a.selectionTokenPitch + query * a.selectionHeadPitch;
+    i64 entry = head * a.lists.entriesPerHead + (token * a.group + g) * slots;
+    const float* lse = a.partialLse + entry;
+    float own = this->rowMaxima()[row], highest = own, total = this->rowSums()[row];
+    int count = 0;
+    while (count < slots && selection[count] >= 0) {
+      highest = fmaxf(highest, __ldg(lse + count));
+      count++;
+    }
+    float base = highest == kMinusInfinity ? 0 : highest;
+    float weight = exp2Approximate(own - base);
+    total *= weight;
+    float x[8];
+#pragma unroll
+    for (int c = 0; c < 8; c++) x[c] = sums(row)[column + c] * weight;
+    if (column < a.valueDim) {
+      const char* partial = static_cast<const char*>(a.partials) + (entry * a.valuePitch + column) * E::kBytes;
+      for (int slot = 0; slot < count; slot++, partial += static_cast<i64>(a.valuePitch) * E::kBytes) {
+        weight = exp2Approximate(__ldg(lse + slot) - base);
+        total += weight;
+        if constexpr (E::kBytes == 4) {
+          float4 u = __ldg(reinterpret_cast<const float4*>(partial)), v = __ldg(reinterpret_cast<const float4*>(partial) + 1);
+          float y[8] = {u.x, u.y, u.z, u.w, v.x, v.y, v.z, v.w};
+#pragma unroll
+          for (int c = 0; c < 8; c++) x[c] = fmaf(weight, y[c], x[c]);
+        } else {
+          uint4 u = __ldg(reinterpret_cast<const uint4*>(partial));
+          uint32_t w[4] = {u.x, u.y, u.z, u.w};
+#pragma unroll
+          for (int c = 0; c < 4; c++) {
+            x[2 * c] = fmaf(weight, E::widen(w[c] & 0xffffu, 0), x[2 * c]);
+            x[2 * c + 1] = fmaf(weight, E::widen(w[c] >> 16, 0), x[2 * c + 1]);
+          }
+        }
+      }
+    }
+    // A query of the cache whose own key is absent may see nothing at all.
+    bool blind = total == 0 && this->paged() && isAbsent(tile.sequence, static_cast<int>(token));
+    float inverse = blind ? 0 : 1 / total;
+#pragma unroll
+    for (int c = 0; c < 8; c++) x[c] *= inverse;
+    write(a.out.template row<E>(token, query), column, x);
+    if (column == 0) {
+      if (a.lse != nullptr) {
+        a.lse[token * a.lseTokenPitch + query * a.lseHeadPitch] =
+            blind ? kMinusInfinity : (highest + log2f(total)) * 0.69314718055994531f;
+      }
+      for (int slot = 0; blind && slot < a.columns; slot++) selection[slot] = -1;
+    }
+  }
+
+  __device__ __forceinline__ bool isAbsent(const Sequence& s, int token) const {
+    return s.keys == 0 || pageOf(a, s.index, token + s.shift) < 0;
+  }
+
+  __device__ __forceinline__ void write(char* row, int column, const float (&x)[8]) {
+    if ((a.vector & kVectorOut) && column + 8 <= a.valueDim) {
+      if constexpr (E::kBytes == 4) {
+        float4* to = reinterpret_cast<float4*>(row + column * 4);
+        to[0] = make_float4(x[0], x[1], x[2], x[3]);
+        to[1] = make_float4(x[4], x[5], x[6], x[7]);
+      } else {
+        *reinterpret_cast<uint4*>(row + column * 2) =
+            make_uint4(E::narrowPair(x[0], x[1]), E::narrowPair(x[2], x[3]), E::narrowPair(x[4], x[5]),
+                       E::narrowPair(x[6], x[7]));
+      }
+      return;
+    }
+#pragma unroll
+    for (int c = 0; c < 8; c++) {
+      if (column + c < a.valueDim) {
+        if constexpr (E::kBytes == 4) {
+          reinterpret_cast<float*>(row)[column + c] = x[c];
+        } else {
+          reinterpret_cast<unsigned short*>(row)[column + c] = static_cast<unsigned short>(E::narrow(x[c], 0));
+        }
+      }
+    }
+  }
+};
+
+}  // namespace weft::moba

@@ -1,0 +1,5 @@
+// Entry points of selection for F16 (select.cuh):
+//   moba_select_f16_dW_kK   W: D rounded up; K: most selected blocks of a row, any: as many as there are
+#include "select_entries.cuh"
+
+MOBA_SELECT(f16, F16)

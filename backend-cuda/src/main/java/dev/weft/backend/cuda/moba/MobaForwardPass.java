@@ -1,0 +1,176 @@
+package dev.weft.backend.cuda.moba;
+
+import dev.weft.Limits;
+import dev.weft.backend.cuda.device.CudaDevice;
+import dev.weft.backend.cuda.device.CudaMemory;
+import dev.weft.backend.cuda.device.CudaStream;
+import dev.weft.backend.cuda.kernels.KernelFunction;
+import dev.weft.backend.cuda.kernels.LaunchShape;
+import dev.weft.moba.MobaAttentionSpec;
+import dev.weft.moba.MobaAttentionSpec.Mode;
+import dev.weft.moba.MobaForward;
+import dev.weft.moba.MobaPaged;
+import dev.weft.spi.BackendMemory;
+import dev.weft.spi.LaunchContext;
+import java.util.Map;
+import java.util.TreeMap;
+
+/**
+ * The forward pass over packed sequences or the paged cache. Two launches, then six for each group
+ * of key-value heads that scratch has room for; see src/main/cuda/moba/forward.cuh.
+ */
+final class MobaForwardPass {
+  static final String PAGED_BLOCKS = "moba_paged_blocks";
+
+  private static final int MEAN_THREADS = 256;
+
+  /** Thread blocks that a multiprocessor holds of the kernels that walk over lists. */
+  private static final int RESIDENT = 2;
+
+  private final MobaAttentionSpec spec;
+  private final MobaLists lists;
+  private final int multiprocessors;
+  private final MobaTiles tiles;
+  private final MobaTiles selectTiles;
+  private final KernelFunction means;
+  private final KernelFunction pagedBlocks;
+  private final KernelFunction listed;
+  private final KernelFunction own;
+  private final Map<Integer, KernelFunction> select = new TreeMap<>();
+
+  /** Finds every kernel that a launch of the spec may need. */
+  MobaForwardPass(CudaDevice device, MobaAttentionSpec spec, MobaLists lists) {
+    this.spec = spec;
+    this.lists = lists;
+    multiprocessors = device.descriptor().computeUnits();
+    tiles = MobaTiles.attention(spec);
+    selectTiles = MobaTiles.selection(spec);
+    means = device.kernel(means(spec));
+    pagedBlocks = device.kernel(PAGED_BLOCKS);
+    listed = device.kernel(tiles.listed());
+    own = device.kernel(tiles.own());
+    // A launch has no more slots than the spec allows, but may have fewer.
+    for (int slots : new int[] {1, spec.topK() - 1}) {
+      int most = MobaTiles.selectionKernel(slots);
+      select.put(most, device.kernel(selectTiles.select(most)));
+    }
+    int between = MobaTiles.selectionKernel(Math.min(spec.topK() - 1, 32));
+    select.put(between, device.kernel(selectTiles.select(between)));
+  }
+
+  static String means(MobaAttentionSpec spec) {
+    return "moba_means_" + spec.dataType().text();
+  }
+
+  void run(LaunchContext context, MobaForward a) {
+    launch(
+        context,
+        Mode.FORWARD,
+        Limits.of(a.q().size(0), a.cuSeqlens().size(0) - 1),
+        MobaArguments.of(spec, a));
+  }
+
+  void run(LaunchContext context, MobaPaged a) {
+    launch(
+        context,
+        Mode.PAGED,
+        new Limits(a.q().size(0), a.cuSeqlens().size(0) - 1, a.pageTable().size(1)),
+        MobaArguments.of(spec, a));
+  }
+
+  private void launch(LaunchContext context, Mode mode, Limits limits, MobaArguments arguments) {
+    BackendMemory memory = context.workspace();
+    if (limits.tokens() == 0 || limits.sequences() == 0 || memory == null) {
+      return;
+    }
+    MobaForwardPlan plan = MobaForwardPlan.of(spec, mode, limits);
+    long scratch = ((CudaMemory) memory).address() + context.workspaceOffset();
+    new Run((CudaStream) context.stream(), plan, scratch, arguments).launch();
+  }
+
+  /** One launch. */
+  private final class Run {
+    private final CudaStream stream;
+    private final MobaForwardPlan plan;
+    private final MobaLists.Layout layout;
+    private final long scratch;
+    private final MobaArguments arguments;
+
+    Run(CudaStream stream, MobaForwardPlan plan, long scratch, MobaArguments arguments) {
+      this.stream = stream;
+      this.plan = plan;
+      this.layout = plan.lists();
+      this.scratch = scratch;
+      this.arguments = arguments;
+    }
+
+    private long listScratch() {
+      return scratch + plan.listsAt();
+    }
+
+    void launch() {
+      boolean scored = layout.slots() > 0;
+      if (scored) {
+        tables();
+      }
+      for (int first = 0; first < spec.kvHeads(); first += layout.heads()) {
+        int heads = Math.min(layout.heads(), spec.kvHeads() - first);
+        if (scored || arguments.columns() > 0) {
+          select(first, heads);
+        }
+        if (scored) {
+          lists.build(
+              stream,
+              layout,
+              listScratch(),
+              arguments.selection(plan, scratch, first),
+              first,
+              heads,
+              tiles.rows());
+          arguments.put(stream.parameters(), plan, scratch, first, heads, tiles.rows());
+          stream.launch(
+              listed,
+              LaunchShape.of((long) multiprocessors * RESIDENT, 1, MobaTiles.THREADS)
+                  .withShared(tiles.listedSharedBytes()));
+        }
+        own(first, heads);
+      }
+    }
+
+    private void tables() {
+      if (arguments.isPaged()) {
+        MobaLists.putTables(arguments.putBatch(stream.parameters()), layout, listScratch());
+        stream.launch(pagedBlocks, MobaLists.tableBlocks(layout), 1, MobaLists.TABLE_THREADS);
+        return;
+      }
+      lists.tables(stream, layout, listScratch(), arguments.cuSeqlens());
+      arguments.putMeans(stream.parameters(), plan, scratch);
+      stream.launch(means, layout.blocks(), spec.kvHeads(), MEAN_THREADS);
+    }
+
+    private long queryTiles(int rows) {
+      return layout.rows() / rows + layout.sequences() + 1;
+    }
+
+    private void select(int first, int heads) {
+      int most = MobaTiles.selectionKernel(layout.slots());
+      KernelFunction kernel = select.get(most);
+      if (kernel == null) {
+        throw new IllegalStateException(layout.slots() + " slots for " + spec);
+      }
+      arguments.put(stream.parameters(), plan, scratch, first, heads, tiles.rows());
+      stream.launch(
+          kernel,
+          LaunchShape.of(queryTiles(MobaTiles.SELECT_ROWS), heads, MobaTiles.THREADS)
+              .withShared(selectTiles.selectSharedBytes(most)));
+    }
+
+    private void own(int first, int heads) {
+      arguments.put(stream.parameters(), plan, scratch, first, heads, tiles.rows());
+      stream.launch(
+          own,
+          LaunchShape.of(queryTiles(tiles.rows()), heads, MobaTiles.THREADS)
+              .withShared(tiles.ownSharedBytes()));
+    }
+  }
+}

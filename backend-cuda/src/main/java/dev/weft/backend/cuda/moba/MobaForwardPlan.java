@@ -1,0 +1,137 @@
+package dev.weft.backend.cuda.moba;
+
+import dev.weft.Limits;
+import dev.weft.moba.MobaAttentionSpec;
+import dev.weft.moba.MobaAttentionSpec.Mode;
+
+/**
+ * How a forward or paged launch uses scratch memory: a pure function of spec and sizes. Key-value
+ * heads go in groups, as many at once as the limit has room for.
+ *
+ * @param lists tables and lists, of one group's heads
+ * @param valuePitch columns of a row of partial results
+ * @param meanPitch columns of a row of means; 0 if means lie in the cache
+ * @param elementBytes of the storage type
+ * @param kvHeads all key-value heads
+ * @param bytes scratch of any launch that is not larger
+ */
+record MobaForwardPlan(
+    MobaLists.Layout lists,
+    int valuePitch,
+    int meanPitch,
+    int elementBytes,
+    int kvHeads,
+    long bytes) {
+  /** What a group takes at most, where the spec's limit allows so much. */
+  private static final long MOST_GROUP_BYTES = 512L << 20;
+
+  private static final int ALIGNMENT = 256;
+  private static final int PITCH = 8;
+
+  static MobaForwardPlan of(MobaAttentionSpec spec, Mode mode, Limits limits) {
+    int tokens = (int) Math.min(limits.tokens(), Integer.MAX_VALUE);
+    int sequences = (int) Math.min(limits.sequences(), Integer.MAX_VALUE);
+    MobaForwardPlan best = null;
+    for (int heads = 1; heads <= spec.kvHeads(); heads++) {
+      MobaForwardPlan plan = ofHeads(spec, mode, limits, tokens, sequences, heads);
+      boolean fits =
+          plan.groupBytes() <= MOST_GROUP_BYTES && plan.exactBytes() <= spec.workspaceLimit();
+      if (best != null && !fits) {
+        break;
+      }
+      best = plan;
+    }
+    if (best == null) {
+      throw new IllegalStateException("no key-value heads");
+    }
+    // Where not all heads fit, larger sizes make fewer fit: without the limit as a floor they could
+    // need less.
+    long bytes = best.exactBytes();
+    if (best.lists.heads() < spec.kvHeads()) {
+      long limit = Math.min(best.fixedBytes() + MOST_GROUP_BYTES, spec.workspaceLimit());
+      bytes = Math.max(bytes, limit - limit % ALIGNMENT);
+    }
+    return new MobaForwardPlan(
+        best.lists, best.valuePitch, best.meanPitch, best.elementBytes, best.kvHeads, bytes);
+  }
+
+  private static MobaForwardPlan ofHeads(
+      MobaAttentionSpec spec, Mode mode, Limits limits, int tokens, int sequences, int heads) {
+    int group = spec.heads() / spec.kvHeads();
+    boolean paged = mode == Mode.PAGED;
+    MobaLists.Layout lists;
+    if (paged) {
+      long perSequence = blocksPerSequence(spec, limits.pagesPerSequence());
+      int slots = (int) Math.min(spec.topK() - 1L, Math.max(0, perSequence - 1));
+      lists =
+          new MobaLists.Layout(
+              tokens,
+              sequences,
+              group,
+              slots,
+              spec.blockSize(),
+              heads,
+              Math.toIntExact(sequences * perSequence));
+    } else {
+      int slots = MobaLists.Layout.slots(tokens, spec.blockSize(), spec.topK());
+      lists = new MobaLists.Layout(tokens, sequences, group, slots, spec.blockSize(), heads);
+    }
+    return new MobaForwardPlan(
+        lists,
+        pitch(spec.valueDim()),
+        paged ? 0 : pitch(spec.headDim()),
+        spec.dataType().bytes(),
+        spec.kvHeads(),
+        0);
+  }
+
+  /** Blocks of the longest sequence that a page table has columns for. */
+  static int blocksPerSequence(MobaAttentionSpec spec, long pages) {
+    long positions = Math.min(pages * spec.pageSize(), Integer.MAX_VALUE);
+    return (int) ((positions + spec.blockSize() - 1) / spec.blockSize());
+  }
+
+  private static int pitch(int columns) {
+    return (columns + PITCH - 1) / PITCH * PITCH;
+  }
+
+  private static long aligned(long bytes) {
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  }
+
+  private long entries() {
+    return lists.heads() * lists.entriesPerHead();
+  }
+
+  private long meanBytes() {
+    return lists.slots() == 0 ? 0 : (long) lists.blocks() * kvHeads * meanPitch * elementBytes;
+  }
+
+  long listsAt() {
+    return aligned(meanBytes());
+  }
+
+  long selectionAt() {
+    return listsAt() + aligned(lists.bytes());
+  }
+
+  long partialLseAt() {
+    return selectionAt() + aligned(4 * entries());
+  }
+
+  long partialsAt() {
+    return partialLseAt() + aligned(4 * entries());
+  }
+
+  private long exactBytes() {
+    return partialsAt() + aligned(entries() * valuePitch * elementBytes);
+  }
+
+  private long fixedBytes() {
+    return aligned(meanBytes());
+  }
+
+  private long groupBytes() {
+    return exactBytes() - fixedBytes();
+  }
+}
