@@ -2,6 +2,7 @@ package dev.weft;
 
 import dev.weft.spi.BackendGraph;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
@@ -63,6 +64,17 @@ public final class Graph implements AutoCloseable {
               + stream.device().info().selector());
     }
     stream.launch(this);
+  }
+
+  /**
+   * Returns how many pieces of work a replay gives to the device: kernels, copies and fills. What a
+   * launch of an operation costs on the host is mostly their number.
+   *
+   * @return their number, or nothing if the backend does not say
+   */
+  public OptionalInt nodes() {
+    lifetime.checkOpen();
+    return backend.nodes();
   }
 
   /** Gives the graph up; released once no replay is in flight. Never waits. */

@@ -186,7 +186,9 @@ final class BenchCommand implements Callable<Integer> {
             .number("MEDIAN MS")
             .number("P10")
             .number("P90")
+            .number("GRAPH MS")
             .number("HOST US")
+            .number("LAUNCHES")
             .number("GFLOP/S")
             .number("GB/S")
             .number("OF LIMIT")
@@ -200,7 +202,9 @@ final class BenchCommand implements Callable<Integer> {
           Units.digits(m.medianNanos() / 1e6),
           Units.digits(m.p10Nanos() / 1e6),
           Units.digits(m.p90Nanos() / 1e6),
+          Double.isNaN(m.graphNanos()) ? "" : Units.digits(m.graphNanos() / 1e6),
           Units.digits(m.hostNanos() / 1e3),
+          m.launches() < 0 ? "" : Integer.toString(m.launches()),
           Units.digits(m.flopsPerSecond() / 1e9),
           Units.digits(m.bytesPerSecond() / 1e9),
           Verdicts.percent(ceilings.limitNanos(m) / m.medianNanos()),
@@ -212,7 +216,8 @@ final class BenchCommand implements Callable<Integer> {
     out.println();
     out.println(
         "GB/S counts bytes that have to cross memory once. OF LIMIT: the least time at the");
-    out.println("ceilings, over the median. HOST US: the call that enqueues.");
+    out.println("ceilings, over the median. GRAPH MS: replayed as a graph. HOST US: the call that");
+    out.println("enqueues. LAUNCHES: kernels, copies and fills of one call.");
   }
 
   private static void write(
@@ -240,6 +245,12 @@ final class BenchCommand implements Callable<Integer> {
       json.writeNumberField("medianNanos", m.medianNanos());
       json.writeNumberField("p10Nanos", m.p10Nanos());
       json.writeNumberField("p90Nanos", m.p90Nanos());
+      if (!Double.isNaN(m.graphNanos())) {
+        json.writeNumberField("graphNanos", m.graphNanos());
+      }
+      if (m.launches() >= 0) {
+        json.writeNumberField("launches", m.launches());
+      }
       json.writeNumberField("hostNanos", m.hostNanos());
       json.writeNumberField("bytes", m.bytes());
       json.writeNumberField("flops", m.flops());

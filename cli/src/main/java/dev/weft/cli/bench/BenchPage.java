@@ -88,7 +88,8 @@ public final class BenchPage {
   private static void table(StringBuilder page, Ceilings ceilings, List<Measurement> measurements) {
     page.append("<table><tr><th>case</th><th>type</th><th class=\"n\">median ms</th>")
         .append("<th class=\"n\">p10 ms</th><th class=\"n\">p90 ms</th>")
-        .append("<th class=\"n\">limit ms</th><th class=\"n\">host µs</th>")
+        .append("<th class=\"n\">limit ms</th><th class=\"n\">graph ms</th>")
+        .append("<th class=\"n\">host µs</th><th class=\"n\">launches</th>")
         .append("<th class=\"n\">GFLOP/s</th><th class=\"n\">GB/s</th>")
         .append("<th class=\"n\">runs</th><th>note</th></tr>\n");
     for (Measurement m : measurements) {
@@ -99,7 +100,9 @@ public final class BenchPage {
       number(page, m.p10Nanos() / 1e6);
       number(page, m.p90Nanos() / 1e6);
       number(page, ceilings.limitNanos(m) / 1e6);
+      number(page, m.graphNanos() / 1e6);
       number(page, m.hostNanos() / 1e3);
+      page.append("<td class=\"n\">").append(m.launches() < 0 ? "" : m.launches()).append("</td>");
       number(page, m.flopsPerSecond() / 1e9);
       number(page, m.bytesPerSecond() / 1e9);
       page.append("<td class=\"n\">").append(m.runs()).append("</td><td>");
@@ -109,7 +112,8 @@ public final class BenchPage {
   }
 
   private static void number(StringBuilder page, double value) {
-    page.append("<td class=\"n\">").append(String.format(Locale.ROOT, "%.4g", value));
+    page.append("<td class=\"n\">")
+        .append(Double.isNaN(value) ? "" : String.format(Locale.ROOT, "%.4g", value));
     page.append("</td>");
   }
 

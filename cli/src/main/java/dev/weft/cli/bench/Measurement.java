@@ -2,6 +2,7 @@ package dev.weft.cli.bench;
 
 import dev.weft.Device;
 import dev.weft.Event;
+import dev.weft.Graph;
 import dev.weft.Stream;
 import dev.weft.Tensor;
 import java.time.Duration;
@@ -20,6 +21,9 @@ import java.util.List;
  * @param medianNanos device time between two events around the launch, caches cold
  * @param p10Nanos a tenth of the runs took less
  * @param p90Nanos a tenth of the runs took more
+ * @param graphNanos median device time of the same launch replayed as a graph, caches cold; NaN if
+ *     the device has no graphs
+ * @param launches what a launch gives to the device, kernels, copies and fills; -1 if not known
  * @param hostNanos median host time of the call that enqueues it
  * @param bytes what has to cross device memory at least once
  * @param flops floating point operations
@@ -33,11 +37,14 @@ public record Measurement(
     double medianNanos,
     double p10Nanos,
     double p90Nanos,
+    double graphNanos,
+    int launches,
     double hostNanos,
     long bytes,
     double flops) {
   private static final int FEWEST_RUNS = 5;
   private static final int MOST_RUNS = 1000;
+  private static final int GRAPH_RUNS = 15;
 
   /**
    * Measures.
@@ -58,6 +65,7 @@ public record Measurement(
       List<Double> host = new ArrayList<>();
       repeat(workload, stream, sweep, time, device1, host);
       double[] nanos = sorted(device1);
+      Replays replays = replays(workload, stream, sweep);
       return new Measurement(
           preset,
           type,
@@ -67,6 +75,8 @@ public record Measurement(
           quantile(nanos, 0.5),
           quantile(nanos, 0.1),
           quantile(nanos, 0.9),
+          replays.nanos,
+          replays.launches,
           quantile(sorted(host), 0.5),
           workload.bytes(),
           workload.flops());
@@ -92,6 +102,30 @@ public record Measurement(
           deviceNanos.add(after.nanosSince(before));
         }
       }
+    }
+  }
+
+  private record Replays(double nanos, int launches) {}
+
+  /** The launch as a graph: without the gaps that the host leaves between its parts. */
+  private static Replays replays(Workload workload, Stream stream, Tensor sweep) {
+    try (Graph graph = stream.capture(workload::launch)) {
+      List<Double> nanos = new ArrayList<>();
+      for (int run = -2; run < GRAPH_RUNS; run++) {
+        stream.fill(sweep, (byte) run);
+        try (Event before = stream.record()) {
+          graph.launch(stream);
+          try (Event after = stream.record()) {
+            stream.synchronize();
+            if (run >= 0) {
+              nanos.add(after.nanosSince(before));
+            }
+          }
+        }
+      }
+      return new Replays(quantile(sorted(nanos), 0.5), graph.nodes().orElse(-1));
+    } catch (UnsupportedOperationException e) {
+      return new Replays(Double.NaN, -1); // a backend without graphs
     }
   }
 

@@ -146,7 +146,7 @@ public final class CudaStream implements BackendStream {
     context.bind();
     long graph = calls.endCapture(handle);
     try {
-      return new CudaGraph(context, calls.instantiate(graph));
+      return new CudaGraph(context, calls.instantiate(graph), calls.nodes(graph));
     } finally {
       calls.destroyGraph(graph);
     }

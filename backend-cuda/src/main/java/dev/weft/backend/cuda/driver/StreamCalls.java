@@ -46,6 +46,7 @@ public final class StreamCalls {
   private final MethodHandle eventElapsedTime;
   private final MethodHandle graphInstantiate;
   private final MethodHandle graphLaunch;
+  private final MethodHandle graphGetNodes;
   private final MethodHandle graphDestroy;
   private final MethodHandle graphExecDestroy;
 
@@ -85,6 +86,7 @@ public final class StreamCalls {
     eventSynchronize = binder.bind("cuEventSynchronize", JAVA_LONG);
     eventElapsedTime = binder.bind("cuEventElapsedTime", ADDRESS, JAVA_LONG, JAVA_LONG);
     graphInstantiate = binder.bind("cuGraphInstantiateWithFlags", ADDRESS, JAVA_LONG, JAVA_LONG);
+    graphGetNodes = binder.bind("cuGraphGetNodes", JAVA_LONG, ADDRESS, ADDRESS);
     graphLaunch = binder.bind("cuGraphLaunch", JAVA_LONG, JAVA_LONG);
     graphDestroy = binder.bind("cuGraphDestroy", JAVA_LONG);
     graphExecDestroy = binder.bind("cuGraphExecDestroy", JAVA_LONG);
@@ -271,6 +273,14 @@ public final class StreamCalls {
     return created(
         "cuGraphInstantiate",
         executable -> (int) graphInstantiate.invokeExact(executable, graph, 0L));
+  }
+
+  /** How many nodes a graph has. */
+  public int nodes(long graph) {
+    return Math.toIntExact(
+        created(
+            "cuGraphGetNodes",
+            count -> (int) graphGetNodes.invokeExact(graph, MemorySegment.NULL, count)));
   }
 
   public void launchGraph(long executable, long stream) {
