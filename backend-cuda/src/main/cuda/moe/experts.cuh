@@ -1,4 +1,4 @@
-// What the kernels of MoE's experts are given, whichever of them run: the generic ones (experts.cu) and those of one
+// What the kernels of MoE's experts are given, whichever of them run: the generic ones (moe_experts.cu) and those of one
 // architecture (sm_90a/). The Java side is ExpertWork.java; fields have its order.
 //
 // Rows are (token, slot) pairs sorted by expert ("sorted rows"): row p belongs to slot permutation[p] = token * topK +

@@ -1,5 +1,6 @@
 package dev.weft.backend.cuda.moe;
 
+import dev.weft.DataType;
 import dev.weft.Tensor;
 import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.device.CudaStream;
@@ -9,7 +10,7 @@ import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
 
-/** y: each token's slots in slot order, weighed, and the shared expert's part; combine.cu. */
+/** y: each token's slots in slot order, weighed, and the shared expert's part; moe_combine.cu. */
 final class Combination {
   private static final int MOST_THREADS = 256;
   private static final int WARP = 32;
@@ -19,11 +20,11 @@ final class Combination {
 
   Combination(CudaDevice device, MoeDispatchSpec spec) {
     this.spec = spec;
-    combine = device.kernel(kernel(spec));
+    combine = device.kernel(kernel(spec.dataType()));
   }
 
-  static String kernel(MoeDispatchSpec spec) {
-    return "moe_combine_" + spec.dataType().text();
+  static String kernel(DataType type) {
+    return "moe_combine_" + type.text();
   }
 
   void enqueue(

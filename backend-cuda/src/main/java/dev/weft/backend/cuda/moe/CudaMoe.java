@@ -107,7 +107,7 @@ public final class CudaMoe implements MoeKernel {
         true,
         zRows,
         TensorArguments.address(a.counts()),
-        0,
+        scratch + plan.offsets,
         0,
         0,
         0,

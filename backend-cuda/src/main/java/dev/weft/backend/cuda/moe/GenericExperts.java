@@ -15,7 +15,7 @@ import java.util.Optional;
 
 /**
  * Experts on any device, of any types, layouts and alignment: F16 and BF16 throughout by matrix
- * units (mma.sync), all else by F32 FMA; experts.cu.
+ * units (mma.sync), all else by F32 FMA; moe_experts.cu.
  */
 final class GenericExperts implements ExpertKernels {
   private static final int FMA_ROWS = 64;
@@ -24,7 +24,7 @@ final class GenericExperts implements ExpertKernels {
 
   private final List<Variant> variants = new ArrayList<>();
 
-  /** A compiled tile: the names here and the entry points of experts.cu are the same list. */
+  /** A compiled tile: the names here and the entry points of moe_experts.cu are the same list. */
   record Tile(String text, int rows, int columns, int threads, int sharedBytes) {
     String project() {
       return "moe_project_" + text;
@@ -66,9 +66,8 @@ final class GenericExperts implements ExpertKernels {
   public Optional<Tiling> tiling(ExpertShape shape) {
     Variant chosen = variants.getFirst();
     for (Variant variant : variants) {
-      // The next size up once tiles of this one would be read twice over.
-      if (chosen.tile.rows < 2 * shape.rowsPerExpert()) {
-        chosen = variant;
+      if (3L * chosen.tile.rows < 4 * shape.rowsPerExpert()) {
+        chosen = variant; // else many experts would have a second tile
       }
     }
     return Optional.of(new Tiling(chosen.tile.rows, chosen.tile.rows));

@@ -20,7 +20,7 @@ import dev.weft.moe.RouterSpec.Source;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
-/** Logits, and from them experts and weights, for all tokens of a call; routing.cu says how. */
+/** Logits, and from them experts and weights, for all tokens of a call; moe_routing.cu says how. */
 final class RoutingPass {
   static final String ROUTE = "moe_route";
   static final String COPY = "moe_copy_routing";
@@ -214,7 +214,7 @@ final class RoutingPass {
             .withShared(shared));
   }
 
-  /** As routing.cu has it. */
+  /** As moe_routing.cu has it. */
   private static int score(Score score) {
     return switch (score) {
       case IDENTITY -> 0;
@@ -223,7 +223,7 @@ final class RoutingPass {
     };
   }
 
-  /** As routing.cu has it. */
+  /** As moe_routing.cu has it. */
   private static int normalize(Normalize normalize) {
     return switch (normalize) {
       case NONE -> 0;

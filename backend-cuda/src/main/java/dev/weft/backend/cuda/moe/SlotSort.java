@@ -7,7 +7,7 @@ import dev.weft.backend.cuda.kernels.LaunchShape;
 
 /**
  * Sorts slots by expert, stably, on the device: the permutation, where each expert's rows start,
- * the counts and the tile lists. One launch for few slots, three for many; sort.cu says how.
+ * the counts and the tile lists. One launch for few slots, three for many; moe_sort.cu says how.
  */
 final class SlotSort {
   /** Slots that one block sorts by itself; counters of a warp are 16 bits wide. */

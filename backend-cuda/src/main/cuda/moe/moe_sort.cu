@@ -1,0 +1,270 @@
+// Sorts slots (token * topK + k) by expert, stably: where each goes follows from counts alone, so it never depends on
+// who runs first. Writes what is asked for of: the permutation (local slots by expert, then ascending), its inverse,
+// the counts of all experts, where each local expert's rows start, and the tile lists (experts.cuh).
+//
+// Up to 16,384 slots, one block does it all: each of 32 warps counts the experts of a run of slots, 32 at a time,
+// lanes with the same expert finding one another by match; the counts of the warps are summed expert by expert, those
+// of the experts scanned; then each warp goes through its slots again and knows where every one goes.
+//
+// Beyond: moe_sort_count counts by blocks of 2048 slots, moe_sort_scan sums and scans in one block, moe_sort_place
+// places as above, 8 warps to a block.
+//
+// E is at most 1024: a thread of the scanning block owns an expert.
+#include "experts.cuh"
+
+namespace weft {
+namespace {
+
+constexpr int kScanThreads = 1024;
+constexpr int kScanWarps = kScanThreads / 32;
+constexpr int kBlockThreads = 256;
+constexpr int kBlockWarps = kBlockThreads / 32;
+constexpr int kBlockSlots = 2048;
+constexpr int kMostExperts = 1024;
+constexpr unsigned kAll = 0xffffffffu;
+
+struct SortArguments {
+  const int* ids;         // [tokens, topK]
+  const int* tokenCount;  // null, or [1]: counted from before firstToken
+  int* permutation;       // the rest may be null: not wanted
+  int* inverse;
+  int* counts;
+  int* offsets;           // [local experts + 1]; always wanted by moe_sort_place
+  int4* projectTiles;
+  int4* downTiles;
+  int* blockCounts;       // [blocks, E]: first counts, then where a block's slots of an expert start within it
+  i64 idPitch;
+  int firstToken;
+  int tokens;
+  int topK;
+  int slots;
+  int experts;
+  int firstExpert;
+  int localExperts;
+  int projectRows;
+  int downRows;
+  int fillsTail;
+  int blocks;
+};
+
+// The expert of a slot, or -1.
+__device__ __forceinline__ int expertOf(const SortArguments& a, int slot, int present) {
+  if (slot >= a.slots) return -1;
+  int token = slot / a.topK;
+  if (token >= present) return -1;
+  int id = __ldg(a.ids + token * a.idPitch + (slot - token * a.topK));
+  return id >= 0 && id < a.experts ? id : -1;
+}
+
+__device__ __forceinline__ bool isLocal(const SortArguments& a, int expert) {
+  return expert >= a.firstExpert && expert < a.firstExpert + a.localExperts;
+}
+
+// Adds a warp's run of slots to its counters. All lanes call it.
+template <class Counter>
+__device__ __forceinline__ void countRun(const SortArguments& a, Counter* counters, int from, int to, int present) {
+  const int lane = threadIdx.x % 32;
+  for (int base = from; base < to; base += 32) {
+    int expert = base + lane < to ? expertOf(a, base + lane, present) : -1;
+    unsigned same = __match_any_sync(kAll, expert);
+    if (expert >= 0 && lane == __ffs(same) - 1) counters[expert] = static_cast<Counter>(counters[expert] + __popc(same));
+    __syncwarp();
+  }
+}
+
+// Places a warp's run of slots; counters hold where its next slot of each expert goes, less start[expert].
+template <class Counter, class Start>
+__device__ __forceinline__ void placeRun(const SortArguments& a, Counter* counters, Start start, int from, int to, int present) {
+  const int lane = threadIdx.x % 32;
+  for (int base = from; base < to; base += 32) {
+    int slot = base + lane;
+    int expert = slot < to ? expertOf(a, slot, present) : -1;
+    unsigned same = __match_any_sync(kAll, expert);
+    int row = -1;
+    if (expert >= 0) {
+      if (isLocal(a, expert)) {
+        row = start(expert) + counters[expert] + __popc(same & ((1u << lane) - 1));
+        if (a.permutation != nullptr) a.permutation[row] = slot;
+      }
+    }
+    if (a.inverse != nullptr && slot < to) a.inverse[slot] = row;
+    __syncwarp();
+    if (expert >= 0 && lane == __ffs(same) - 1) counters[expert] = static_cast<Counter>(counters[expert] + __popc(same));
+    __syncwarp();
+  }
+}
+
+// The sum of the values of all threads before this one, of kScanThreads; total: of all. `warps` has kScanWarps ints.
+__device__ __forceinline__ int scan(int value, int* warps, int& total) {
+  const int lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32;
+  int sum = value;
+#pragma unroll
+  for (int d = 1; d < 32; d *= 2) {
+    int other = __shfl_up_sync(kAll, sum, d);
+    if (lane >= d) sum += other;
+  }
+  __syncthreads();  // `warps` may still be read from the scan before
+  if (lane == 31) warps[warp] = sum;
+  __syncthreads();
+  int through = warps[lane];  // of the warps up to number `lane`
+#pragma unroll
+  for (int d = 1; d < 32; d *= 2) {
+    int other = __shfl_up_sync(kAll, through, d);
+    if (lane >= d) through += other;
+  }
+  total = __shfl_sync(kAll, through, 31);
+  return __shfl_sync(kAll, through, warp) - warps[warp] + sum - value;
+}
+
+struct ScanShared {
+  int warps[kScanWarps];
+  int start[kMostExperts + 1];  // sorted row at which a local expert starts
+  int tile[kMostExperts + 1];   // and its first tile
+};
+
+// Writes a tile list from shared.start. All threads of a block of kScanThreads call it.
+__device__ __forceinline__ void listTiles(ScanShared& s, int4* list, int rows, int localExperts) {
+  const int e = threadIdx.x;
+  int count = e < localExperts ? s.start[e + 1] - s.start[e] : 0;
+  int total;
+  int first = scan((count + rows - 1) / rows, s.warps, total);
+  if (e < localExperts) s.tile[e] = first;
+  __syncthreads();
+  if (e == 0) list[0] = make_int4(total, 0, 0, 0);
+  for (int j = threadIdx.x; j < total; j += kScanThreads) {
+    int low = 0, high = localExperts;  // the last expert whose first tile is at most j; ones without tiles precede it
+    while (high - low > 1) {
+      int middle = (low + high) / 2;
+      if (s.tile[middle] <= j) low = middle; else high = middle;
+    }
+    list[j + 1] = make_int4(low, s.start[low], s.start[low + 1], s.tile[low]);
+  }
+  __syncthreads();
+}
+
+// From the count of expert threadIdx.x, in [0, E): counts, starts, offsets, tile lists, the permutation's tail.
+__device__ __forceinline__ void finishScan(const SortArguments& a, ScanShared& s, int count) {
+  const int e = threadIdx.x;
+  if (a.counts != nullptr && e < a.experts) a.counts[e] = count;
+  // Thread i takes the local expert i from the thread that counted it.
+  s.tile[e] = count;
+  __syncthreads();
+  int local = e < a.localExperts ? s.tile[a.firstExpert + e] : 0;
+  int total;
+  int start = scan(local, s.warps, total);
+  if (e < a.localExperts) s.start[e] = start;
+  if (e == 0) s.start[a.localExperts] = total;
+  __syncthreads();
+  if (a.offsets != nullptr) {
+    if (e < a.localExperts) a.offsets[e] = start;
+    if (e == 0) a.offsets[a.localExperts] = total;
+  }
+  if (a.projectTiles != nullptr) listTiles(s, a.projectTiles, a.projectRows, a.localExperts);
+  if (a.downTiles != nullptr) listTiles(s, a.downTiles, a.downRows, a.localExperts);
+  if (a.fillsTail && a.permutation != nullptr) {
+    for (int p = total + threadIdx.x; p < a.slots; p += kScanThreads) a.permutation[p] = -1;
+  }
+}
+
+}  // namespace
+
+// One block; shared memory: [32, E] counters.
+extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_one_block(__grid_constant__ const SortArguments a) {
+  extern __shared__ unsigned short counters[];
+  __shared__ ScanShared s;
+  const int warp = threadIdx.x / 32;
+  const int present = presentTokens(a.tokenCount, a.firstToken, a.tokens);
+  const int run = (a.slots + kScanThreads - 1) / kScanThreads * 32;  // slots of a warp
+  const int warps = run == 0 ? 0 : (a.slots + run - 1) / run;
+  for (int i = threadIdx.x; i < warps * a.experts; i += kScanThreads) counters[i] = 0;
+  __syncthreads();
+  const int from = min(warp * run, a.slots);
+  const int to = min(from + run, a.slots);
+  unsigned short* own = counters + warp * a.experts;
+  countRun(a, own, from, to, present);
+  __syncthreads();
+  int count = 0;
+  if (threadIdx.x < a.experts) {
+    for (int w = 0; w < warps; w++) {
+      int c = counters[w * a.experts + threadIdx.x];
+      counters[w * a.experts + threadIdx.x] = static_cast<unsigned short>(count);
+      count += c;
+    }
+  }
+  finishScan(a, s, count);
+  __syncthreads();
+  if (a.permutation == nullptr && a.inverse == nullptr) return;
+  placeRun(a, own, [&](int expert) { return s.start[expert - a.firstExpert]; }, from, to, present);
+}
+
+// A block for each 2048 slots.
+extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_count(__grid_constant__ const SortArguments a) {
+  __shared__ int counters[kMostExperts];
+  const int present = presentTokens(a.tokenCount, a.firstToken, a.tokens);
+  for (int e = threadIdx.x; e < a.experts; e += kBlockThreads) counters[e] = 0;
+  __syncthreads();
+  const int lane = threadIdx.x % 32;
+  const int to = min((static_cast<int>(blockIdx.x) + 1) * kBlockSlots, a.slots);
+  for (int base = blockIdx.x * kBlockSlots + threadIdx.x - lane; base < to; base += kBlockThreads) {
+    int expert = base + lane < to ? expertOf(a, base + lane, present) : -1;
+    unsigned same = __match_any_sync(kAll, expert);
+    if (expert >= 0 && lane == __ffs(same) - 1) atomicAdd(&counters[expert], __popc(same));  // whole numbers: any order
+  }
+  __syncthreads();
+  for (int e = threadIdx.x; e < a.experts; e += kBlockThreads) a.blockCounts[i64{blockIdx.x} * a.experts + e] = counters[e];
+}
+
+// One block.
+extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_scan(__grid_constant__ const SortArguments a) {
+  __shared__ ScanShared s;
+  int count = 0;
+  if (threadIdx.x < a.experts) {
+    int* column = a.blockCounts + threadIdx.x;
+    int b = 0;
+    for (; b + 8 <= a.blocks; b += 8) {
+      int c[8];
+#pragma unroll
+      for (int i = 0; i < 8; i++) c[i] = column[i64{b + i} * a.experts];
+#pragma unroll
+      for (int i = 0; i < 8; i++) {
+        column[i64{b + i} * a.experts] = count;
+        count += c[i];
+      }
+    }
+    for (; b < a.blocks; b++) {
+      int c = column[i64{b} * a.experts];
+      column[i64{b} * a.experts] = count;
+      count += c;
+    }
+  }
+  finishScan(a, s, count);
+}
+
+// A block for each 2048 slots.
+extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_place(__grid_constant__ const SortArguments a) {
+  __shared__ int counters[kBlockWarps][kMostExperts];
+  if (a.permutation == nullptr && a.inverse == nullptr) return;
+  const int warp = threadIdx.x / 32;
+  const int present = presentTokens(a.tokenCount, a.firstToken, a.tokens);
+  for (int i = threadIdx.x; i < kBlockWarps * kMostExperts; i += kBlockThreads) (&counters[0][0])[i] = 0;
+  __syncthreads();
+  const int run = kBlockSlots / kBlockWarps;
+  const int from = min(static_cast<int>(blockIdx.x) * kBlockSlots + warp * run, a.slots);
+  const int to = min(from + run, a.slots);
+  countRun(a, counters[warp], from, to, present);
+  __syncthreads();
+  for (int e = threadIdx.x; e < a.experts; e += kBlockThreads) {
+    int sum = a.blockCounts[i64{blockIdx.x} * a.experts + e];
+    if (isLocal(a, e)) sum += a.offsets[e - a.firstExpert];
+    for (int w = 0; w < kBlockWarps; w++) {
+      int c = counters[w][e];
+      counters[w][e] = sum;
+      sum += c;
+    }
+  }
+  __syncthreads();
+  placeRun(a, counters[warp], [](int) { return 0; }, from, to, present);
+}
+
+}  // namespace weft

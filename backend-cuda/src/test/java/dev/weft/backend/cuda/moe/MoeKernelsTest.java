@@ -1,0 +1,88 @@
+package dev.weft.backend.cuda.moe;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.weft.DataType;
+import dev.weft.backend.cuda.kernels.KernelManifest;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** What nvcc made of the forward kernels, against what Java asks for. Needs no GPU. */
+class MoeKernelsTest {
+  private static final Set<String> MODULES =
+      Set.of("moe_experts", "moe_routing", "moe_sort", "moe_combine");
+
+  private final KernelManifest manifest = KernelManifest.read();
+
+  @BeforeEach
+  void needsKernels() {
+    Assumptions.assumeFalse(
+        manifest.isEmpty(), "built without nvcc: there are no kernels to look at");
+  }
+
+  private static Map<String, Integer> named() {
+    Map<String, Integer> sizes = new TreeMap<>();
+    List<GenericExperts.Tile> tiles =
+        new ArrayList<>(GenericExperts.Tile.ofMatrixUnits(DataType.BF16));
+    tiles.addAll(GenericExperts.Tile.ofMatrixUnits(DataType.F16));
+    tiles.add(GenericExperts.Tile.ofAnyTypes());
+    for (GenericExperts.Tile tile : tiles) {
+      sizes.put(tile.project(), 240);
+      sizes.put(tile.down(), 152);
+    }
+    for (String logits :
+        Set.of(
+            RoutingPass.LOGITS_FEW,
+            RoutingPass.LOGITS_ANY,
+            RoutingPass.LOGITS_BF16,
+            RoutingPass.LOGITS_F16)) {
+      sizes.put(logits, 88);
+    }
+    sizes.put(RoutingPass.ROUTE, 184);
+    sizes.put(RoutingPass.COPY, 80);
+    for (String sort : Set.of(SlotSort.ONE_BLOCK, SlotSort.COUNT, SlotSort.SCAN, SlotSort.PLACE)) {
+      sizes.put(sort, 128);
+    }
+    for (DataType type : new DataType[] {DataType.F32, DataType.F16, DataType.BF16}) {
+      sizes.put(Combination.kernel(type), 120);
+    }
+    return sizes;
+  }
+
+  @Test
+  void everyKernelNamedInJavaIsBuiltWithTheSizeThatJavaWritesAndNoOther() {
+    Map<String, Integer> built = new TreeMap<>();
+    manifest.kernels().values().stream()
+        .filter(kernel -> MODULES.contains(kernel.module()))
+        .forEach(kernel -> built.put(kernel.name(), kernel.parameterBytes()));
+    assertEquals(named(), built);
+  }
+
+  @Test
+  void noKernelSpills() {
+    Set<String> seen = new TreeSet<>();
+    for (KernelManifest.Resources r : manifest.resources()) {
+      if (named().containsKey(r.name())) {
+        assertTrue(r.spillStores() == 0 && r.spillLoads() == 0, r.toString());
+        seen.add(r.name());
+      }
+    }
+    assertFalse(seen.isEmpty());
+  }
+
+  @Test
+  void thereIsPtxBesideMachineCode() {
+    for (String module : MODULES) {
+      assertTrue(manifest.architectures(module).contains("ptx"), module);
+    }
+  }
+}
