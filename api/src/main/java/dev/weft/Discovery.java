@@ -55,7 +55,7 @@ final class Discovery {
         unseen.remove(className);
         location = location(type);
         found.add(examine(candidate.get(), location), "remove one of the two jars");
-      } catch (ServiceConfigurationError | RuntimeException | LinkageError e) {
+      } catch (ServiceConfigurationError | RuntimeException | LinkageError | StackOverflowError e) {
         if (className.equals("?")) {
           className = failedClass(e, unseen);
           unseen.remove(className);
@@ -205,8 +205,8 @@ final class Discovery {
         throw new NullPointerException("probe() returned null");
       }
       return new DiscoveryReport.Entry(id, className, location, version, priority, provider, probe);
-    } catch (VirtualMachineError e) {
-      throw e;
+    } catch (OutOfMemoryError e) {
+      throw e; // the JVM's trouble, not the provider's
     } catch (Throwable t) {
       Probe.Unavailable unavailable =
           new Probe.Unavailable(

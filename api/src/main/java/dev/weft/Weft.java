@@ -184,7 +184,8 @@ public final class Weft {
     throw new BackendUnavailableException(
         "no backend could be opened: "
             + (passedOver.isEmpty()
-                ? "none that may be chosen automatically is on the class path; add a weft-backend-* jar"
+                ? "none that may be chosen automatically is on the class path; add a weft-backend-*"
+                    + " jar"
                 : String.join("; ", passedOver))
             + brokenOnes(report),
         first);
@@ -206,7 +207,7 @@ public final class Weft {
     BackendDevice backend;
     try {
       backend = provider.open(descriptor, options);
-    } catch (WeftException | IllegalArgumentException | VirtualMachineError e) {
+    } catch (WeftException | IllegalArgumentException | OutOfMemoryError e) {
       throw e;
     } catch (Throwable t) {
       throw new ProviderException(entry.id(), "open of device " + descriptor, t);
