@@ -5,6 +5,7 @@ module dev.weft.conformance {
   requires dev.weft.backend.cpu;
   requires transitive org.junit.jupiter.api;
   requires com.fasterxml.jackson.core;
+  requires java.xml;
 
   exports dev.weft.conformance;
   exports dev.weft.conformance.vectors;

@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
  * @param testCase the case
  * @param status how it ended
  * @param message the failure, with the command that replays it; the reason of any other status but
- *     PASS; else empty
+ *     PASS; of that a remark, mostly empty
  * @param worst the largest error over its bound that any check saw; at most 1 in a passed case
  * @param nanos how long it took
  * @param failure what was thrown, or null

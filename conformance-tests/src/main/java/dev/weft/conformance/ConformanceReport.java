@@ -8,23 +8,34 @@ import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.EnumSet;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 
 /** The outcomes of a run. Not thread-safe. */
 public final class ConformanceReport {
   private final DeviceInfo device;
-  private final String providerClass;
+  private final Class<?> providerClass;
   private final long salt;
   private final Set<Profile> profiles;
+  private final Set<Profile> mandatory;
+  private final Set<String> areas;
   private final Instant start = Instant.now().truncatedTo(ChronoUnit.SECONDS);
   private final List<CaseOutcome> outcomes = new ArrayList<>();
 
-  ConformanceReport(DeviceInfo device, String providerClass, long salt, Set<Profile> profiles) {
+  ConformanceReport(
+      DeviceInfo device,
+      Class<?> providerClass,
+      long salt,
+      Set<Profile> profiles,
+      Set<Profile> mandatory,
+      Set<String> areas) {
     this.device = device;
     this.providerClass = providerClass;
     this.salt = salt;
     this.profiles = EnumSet.copyOf(profiles);
+    this.mandatory = EnumSet.copyOf(mandatory);
+    this.areas = Set.copyOf(areas);
   }
 
   /**
@@ -74,6 +85,23 @@ public final class ConformanceReport {
   }
 
   /**
+   * Tells whether nothing was left out: every case of the suite has an outcome, and those not run
+   * are of profiles that the run did not have. Only a complete report certifies anything.
+   *
+   * @return false after a filter, or a run that ended early
+   */
+  public boolean complete() {
+    Set<String> missing = new HashSet<>(Suite.caseIds());
+    for (CaseOutcome outcome : outcomes) {
+      if (outcome.status() != CaseStatus.NOT_RUN
+          || !profiles.containsAll(outcome.testCase().profiles())) {
+        missing.remove(outcome.testCase().id());
+      }
+    }
+    return missing.isEmpty();
+  }
+
+  /**
    * Returns the device.
    *
    * @return what was tested
@@ -88,7 +116,12 @@ public final class ConformanceReport {
    * @return its name
    */
   public String providerClass() {
-    return providerClass;
+    return providerClass.getName();
+  }
+
+  /** What the provider was loaded from. */
+  Artifact artifact() {
+    return Artifact.of(providerClass);
   }
 
   /**
@@ -107,6 +140,24 @@ public final class ConformanceReport {
    */
   public Set<Profile> profiles() {
     return EnumSet.copyOf(profiles);
+  }
+
+  /**
+   * Returns what the provider had to support, of its {@link #operations()}.
+   *
+   * @return the mandatory profiles
+   */
+  public Set<Profile> mandatory() {
+    return EnumSet.copyOf(mandatory);
+  }
+
+  /**
+   * Returns the operations that the provider was held to.
+   *
+   * @return among {@code conv1d}, {@code moba} and {@code moe}, in that order
+   */
+  public List<String> operations() {
+    return areas.stream().filter(area -> !area.equals("device")).sorted().toList();
   }
 
   /**
@@ -139,8 +190,10 @@ public final class ConformanceReport {
   }
 
   /**
-   * Writes the report as {@code PROVIDER.json} for programs and {@code PROVIDER.html} for people,
-   * each whole, by rename. A device other than the provider's first adds its index to the names.
+   * Writes the report in four forms, each whole, by rename: {@code PROVIDER.json} for programs,
+   * {@code PROVIDER.html} for people, {@code PROVIDER.junit.xml} for build servers, and the {@link
+   * Certificate} {@code PROVIDER.md}. A device other than the provider's first adds its index to
+   * the names.
    *
    * @param directory where to; made if absent
    * @return the page
@@ -150,9 +203,22 @@ public final class ConformanceReport {
     Files.createDirectories(directory);
     int index = device.descriptor().index();
     String name = device.providerId() + (index == 0 ? "" : "-" + index);
-    WholeFile.write(directory.resolve(name + ".json"), new ReportJson(this).text());
+    String json = new ReportJson(this).text();
+    WholeFile.write(directory.resolve(name + ".json"), json);
+    WholeFile.write(directory.resolve(name + ".md"), Certificate.of(json));
+    writeJunit(directory.resolve(name + ".junit.xml"));
     Path page = directory.resolve(name + ".html");
     WholeFile.write(page, new ReportPage(this).text());
     return page;
+  }
+
+  /**
+   * Writes the report in the XML of JUnit's reports, which build servers read.
+   *
+   * @param file the file to write or replace, in a directory that exists
+   * @throws IOException if it cannot be written
+   */
+  public void writeJunit(Path file) throws IOException {
+    WholeFile.write(file, new ReportXml(this).text());
   }
 }

@@ -116,12 +116,23 @@ public final class ConformanceRun implements AutoCloseable {
   }
 
   /**
+   * Tells whether the run has ended before its time, because a case did not end. Whatever is
+   * executed from then on is not run.
+   *
+   * @return false as long as cases are run
+   */
+  public boolean hasEnded() {
+    return ended != null;
+  }
+
+  /**
    * Starts an empty report of this run, for callers that run case by case.
    *
    * @return the report
    */
   public ConformanceReport report() {
-    return new ConformanceReport(device.info(), provider.getClass().getName(), salt, profiles);
+    return new ConformanceReport(
+        device.info(), provider.getClass(), salt, profiles, mandatory, areas);
   }
 
   /**
@@ -143,6 +154,15 @@ public final class ConformanceRun implements AutoCloseable {
     }
     CaseOutcome outcome = attempt(c, start);
     String waiver = waivers.get(c.id());
+    if (waiver != null && outcome.status() == CaseStatus.PASS) {
+      return new CaseOutcome(
+          c,
+          CaseStatus.PASS,
+          "passed, so its waiver can go: " + waiver,
+          outcome.worst(),
+          outcome.nanos(),
+          null);
+    }
     if (waiver != null && outcome.status() == CaseStatus.FAIL) {
       return new CaseOutcome(
           c,
@@ -382,7 +402,7 @@ public final class ConformanceRun implements AutoCloseable {
     }
 
     /**
-     * Names known failures.
+     * Names known failures. {@link #open} refuses an id that no case has.
      *
      * @param waivers case ids to the reason or the address of the report
      * @return this
@@ -453,11 +473,13 @@ public final class ConformanceRun implements AutoCloseable {
      *
      * @return the run
      * @throws dev.weft.BackendUnavailableException if the device cannot be opened
+     * @throws IllegalArgumentException if a waiver names no case
      */
     public ConformanceRun open() {
       List<ConformanceCase> all = new ArrayList<>(ownCases ? cases : Catalogues.all());
       all.addAll(more);
       cases = all;
+      requireCases(waivers.keySet());
       Device reference = ReferenceBackend.open();
       try {
         Device device = Weft.open(provider, selector, options);
@@ -470,6 +492,14 @@ public final class ConformanceRun implements AutoCloseable {
       } catch (Throwable t) {
         reference.close();
         throw t;
+      }
+    }
+
+    private void requireCases(Set<String> ids) {
+      Set<String> unknown = new LinkedHashSet<>(ids);
+      cases.forEach(c -> unknown.remove(c.id()));
+      if (!unknown.isEmpty()) {
+        throw new IllegalArgumentException("waivers: no case has the id " + unknown);
       }
     }
 

@@ -16,7 +16,12 @@ final class ReferenceBackend {
   private ReferenceBackend() {}
 
   static Device open() {
-    return Weft.open(provider(CLASS::equals), "", DeviceOptions.defaults());
+    return Weft.open(oracle(), "", DeviceOptions.defaults());
+  }
+
+  /** The provider whose device has the oracle. */
+  static KernelProvider oracle() {
+    return provider(CLASS::equals);
   }
 
   /** The provider of the service whose class has a given name; no other is instantiated. */

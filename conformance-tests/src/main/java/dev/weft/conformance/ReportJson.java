@@ -2,6 +2,7 @@ package dev.weft.conformance;
 
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonGenerator;
+import com.fasterxml.jackson.core.util.DefaultPrettyPrinter;
 import dev.weft.spi.DeviceDescriptor;
 import java.io.IOException;
 import java.io.StringWriter;
@@ -17,16 +18,33 @@ final class ReportJson {
 
   String text() throws IOException {
     StringWriter text = new StringWriter();
-    try (JsonGenerator json =
-        JsonFactory.builder().build().createGenerator(text).useDefaultPrettyPrinter()) {
+    try (JsonGenerator json = new JsonFactory().createGenerator(text)) {
+      json.setPrettyPrinter(
+          new DefaultPrettyPrinter()
+              .withObjectIndenter(new BreaksLinesTo(1))
+              .withArrayIndenter(new BreaksLinesTo(2)));
       json.writeStartObject();
       json.writeStringField("suiteVersion", ConformanceRun.SUITE_VERSION);
+      json.writeStringField("suiteHash", Suite.hash());
+      json.writeNumberField("suiteCases", Suite.caseIds().size());
+      json.writeStringField("weft", Artifact.of(Suite.class).version());
+      json.writeBooleanField("complete", report.complete());
       json.writeBooleanField("passed", report.passed());
       json.writeStringField("started", report.start().toString());
       json.writeNumberField("salt", report.salt());
       json.writeArrayFieldStart("profiles");
       for (Profile profile : report.profiles()) {
         json.writeString(profile.name());
+      }
+      json.writeEndArray();
+      json.writeArrayFieldStart("mandatory");
+      for (Profile profile : report.mandatory()) {
+        json.writeString(profile.name());
+      }
+      json.writeEndArray();
+      json.writeArrayFieldStart("operations");
+      for (String operation : report.operations()) {
+        json.writeString(operation);
       }
       json.writeEndArray();
       device(json);
@@ -51,6 +69,10 @@ final class ReportJson {
     json.writeStringField("id", report.device().providerId());
     json.writeStringField("class", report.providerClass());
     json.writeStringField("spi", report.device().spiVersion().toString());
+    Artifact artifact = report.artifact();
+    json.writeStringField("version", artifact.version());
+    json.writeStringField("file", artifact.file());
+    json.writeStringField("sha256", artifact.sha256());
     json.writeEndObject();
     json.writeObjectFieldStart("device");
     json.writeNumberField("index", device.index());
@@ -67,6 +89,23 @@ final class ReportJson {
     json.writeEndObject();
     json.writeStringField("jvm", ReportPage.jvm());
     json.writeStringField("os", ReportPage.os());
+  }
+
+  /**
+   * Gives a line to each of the report's own fields and to each case, so that two can be compared.
+   *
+   * @param depth down to which what is nested begins a line
+   */
+  private record BreaksLinesTo(int depth) implements DefaultPrettyPrinter.Indenter {
+    @Override
+    public void writeIndentation(JsonGenerator json, int level) throws IOException {
+      json.writeRaw(level <= depth ? "\n" + "  ".repeat(level) : " ");
+    }
+
+    @Override
+    public boolean isInline() {
+      return false;
+    }
   }
 
   private static void outcome(JsonGenerator json, CaseOutcome outcome) throws IOException {

@@ -2,6 +2,7 @@ package dev.weft.conformance;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.DataType;
@@ -16,8 +17,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
+import javax.xml.parsers.DocumentBuilderFactory;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.w3c.dom.Document;
+import org.w3c.dom.Element;
 
 /** The engine, with cases made for the purpose: placements, guards, leaks, hangs, reports. */
 class ConformanceRunTest {
@@ -216,7 +221,42 @@ class ConformanceRunTest {
     assertTrue(json.contains("\"NOT_RUN\" : 1"), json);
     assertTrue(json.contains("\"id\" : \"test.op/f32/good#ramp\""), json);
     try (java.util.stream.Stream<Path> files = Files.list(folder.resolve("made"))) {
-      assertEquals(2, files.count(), "a part was left behind");
+      assertEquals(4, files.count(), "a part was left behind");
+    }
+  }
+
+  @Test
+  void build_servers_get_xml_whatever_a_message_holds(@TempDir Path folder) throws Exception {
+    ConformanceReport report =
+        run(
+            of("good", c -> c.require(true, "")),
+            of("bad", c -> c.require(false, "<wrong> \u0000\u001b[1m & \"so\"")));
+    Path file = folder.resolve("junit.xml");
+    report.writeJunit(file);
+    Document xml = DocumentBuilderFactory.newInstance().newDocumentBuilder().parse(file.toFile());
+    Element suites = xml.getDocumentElement();
+    assertEquals("2", suites.getAttribute("tests"));
+    assertEquals("1", suites.getAttribute("failures"));
+    Element failure = (Element) xml.getElementsByTagName("failure").item(0);
+    assertTrue(failure.getTextContent().contains("<wrong> \ufffd\ufffd[1m & \"so\""));
+    assertEquals("test.op/f32/bad#ramp", ((Element) failure.getParentNode()).getAttribute("name"));
+  }
+
+  @Test
+  void a_waiver_names_a_case_and_can_go_when_that_passes() {
+    ConformanceRun.Builder builder =
+        ConformanceRun.of(cpu)
+            .catalogues(
+                List.of(() -> java.util.stream.Stream.of(of("good", c -> c.require(true, "")))));
+    IllegalArgumentException e =
+        assertThrows(
+            IllegalArgumentException.class,
+            () -> builder.waivers(Map.of("test.op/f32/gone#ramp", "a reason")).open());
+    assertTrue(String.valueOf(e.getMessage()).contains("test.op/f32/gone#ramp"), e.getMessage());
+    try (ConformanceRun run = builder.waivers(Map.of("test.op/f32/good#ramp", "a reason")).open()) {
+      CaseOutcome outcome = run.execute(o -> {}).outcomes().getFirst();
+      assertEquals(CaseStatus.PASS, outcome.status());
+      assertEquals("passed, so its waiver can go: a reason", outcome.message());
     }
   }
 }
