@@ -78,6 +78,9 @@ final class BackendTables {
       if (entry.probe() instanceof Probe.Unavailable unavailable) {
         out.println();
         out.println("Not available: " + entry.id() + " (" + entry.className() + ")");
+        if (!entry.location().isEmpty()) {
+          out.println("  from:   " + entry.location());
+        }
         out.println("  why:    " + unavailable.reason());
         out.println("  remedy: " + unavailable.remedy());
       }

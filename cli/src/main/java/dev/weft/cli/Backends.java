@@ -20,6 +20,7 @@ final class Backends implements AutoCloseable {
   private final GlobalOptions options;
   private final Provider<DiscoveryReport> discovery;
   private @Nullable Injector injector;
+  private @Nullable ProviderJars jars;
 
   @Inject
   Backends(GlobalOptions options, Provider<DiscoveryReport> discovery) {
@@ -31,8 +32,13 @@ final class Backends implements AutoCloseable {
     return injector().getInstance(DiscoveryReport.class);
   }
 
-  /** The device that the user chose, or the best. */
+  /** The device that the user chose, or of the backend in the jars, or the best. */
   Device device() {
+    DiscoveryReport report = report();
+    ProviderJars opened = jars;
+    if (opened != null && options.backend == null) {
+      return device(opened.onlyBackend(report));
+    }
     return injector().getInstance(Device.class);
   }
 
@@ -44,10 +50,18 @@ final class Backends implements AutoCloseable {
   private Injector injector() {
     Injector made = injector;
     if (made == null) {
+      DiscoveryReport report;
+      if (options.providerJars.isEmpty()) {
+        report = discovery.get();
+      } else {
+        ProviderJars opened = ProviderJars.open(options.providerJars);
+        jars = opened;
+        report = opened.discover();
+      }
       made =
           Guice.createInjector(
               binder -> binder.requireExplicitBindings(),
-              new WeftModule(discovery.get()).choose(options.backend));
+              new WeftModule(report).choose(options.backend));
       injector = made;
     }
     return made;
@@ -58,6 +72,10 @@ final class Backends implements AutoCloseable {
     Injector made = injector;
     if (made != null) {
       made.getInstance(OpenDevices.class).close();
+    }
+    ProviderJars opened = jars;
+    if (opened != null) {
+      opened.close();
     }
   }
 }

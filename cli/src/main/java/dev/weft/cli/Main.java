@@ -56,6 +56,7 @@ public final class Main {
       bind(RunCommand.class);
       bind(CheckCommand.class);
       bind(VerifyCommand.class);
+      bind(CertificateCommand.class);
       bind(BenchCommand.class);
       bind(TestCommand.class);
       bind(WeftCommand.class);

@@ -16,12 +16,16 @@ import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
 
 /** Runs the conformance suite. */
 @Command(
@@ -29,10 +33,12 @@ import picocli.CommandLine.Option;
     description = {
       "Run the conformance suite on a backend: is it right?",
       "",
-      "Fails if a case fails, or if none ran.",
+      "Fails if a case fails, if none ran, or if something mandatory is unsupported.",
       ""
     })
 final class VerifyCommand implements Callable<Integer> {
+  private static final List<String> OPERATIONS = List.of("conv1d", "moba", "moe");
+
   private final Console console;
   private final Backends backends;
 
@@ -50,6 +56,26 @@ final class VerifyCommand implements Callable<Integer> {
   List<Profile> profiles = List.of();
 
   @Option(
+      names = "--operation",
+      paramLabel = "NAME",
+      split = ",",
+      description = "What the backend claims to have: conv1d, moba, moe. All three by default.")
+  List<String> operations = List.of();
+
+  @Option(
+      names = "--mandatory",
+      paramLabel = "NAME",
+      split = ",",
+      description = "Profiles that the backend must support in these operations. Default: CORE.")
+  List<Profile> mandatory = List.of();
+
+  @Option(
+      names = "--waivers",
+      paramLabel = "FILE",
+      description = "Known failures: on each line a case's id and, behind a space, the reason.")
+  @Nullable Path waivers;
+
+  @Option(
       names = "--salt",
       paramLabel = "N",
       description = "Draw other random inputs. Default: ${DEFAULT-VALUE}.")
@@ -58,8 +84,26 @@ final class VerifyCommand implements Callable<Integer> {
   @Option(
       names = "--report",
       paramLabel = "DIR",
-      description = "Write the report there: JSON, and a page to look at.")
+      description =
+          "Write the report there: JSON, a page to look at, JUnit XML, and a certificate.")
   @Nullable Path report;
+
+  @Option(
+      names = "--junit",
+      paramLabel = "FILE",
+      description = "Write the report there, in the XML of JUnit.")
+  @Nullable Path junit;
+
+  @Option(
+      names = "--fork",
+      description = "Work in a process of its own, so that a crash fails one case and no more.")
+  boolean fork;
+
+  /** The forked process keeps it, and so outlives its own crashes. */
+  @Option(names = "--journal", hidden = true)
+  @Nullable Path journal;
+
+  @Spec CommandSpec command;
 
   @Inject
   VerifyCommand(Console console, Backends backends) {
@@ -69,6 +113,11 @@ final class VerifyCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
+    if (fork && journal == null) {
+      return ForkedVerification.run(console, command.root().commandLine());
+    }
+    // Read first: a mistake in a file should not take a whole run to show.
+    Map<String, String> waived = waivers == null ? Map.of() : Waivers.read(waivers);
     DeviceInfo info = backends.device().info();
     KernelProvider provider =
         backends
@@ -79,6 +128,9 @@ final class VerifyCommand implements Callable<Integer> {
     ConformanceRun.Builder builder =
         ConformanceRun.of(provider)
             .device(Integer.toString(info.descriptor().index()))
+            .mandatory(
+                mandatory.isEmpty() ? EnumSet.of(Profile.CORE) : EnumSet.copyOf(mandatory), areas())
+            .waivers(waived)
             .filter(pattern)
             .salt(salt);
     if (!profiles.isEmpty()) {
@@ -87,14 +139,36 @@ final class VerifyCommand implements Callable<Integer> {
     ConformanceReport result;
     try (ConformanceRun run = builder.open();
         Progress progress = Progress.start(console, "verify", run.cases().size())) {
-      result = run.execute(outcome -> progress.step(outcome.testCase().id()));
+      Path kept = journal;
+      if (kept == null) {
+        result = run.execute(outcome -> progress.step(outcome.testCase().id()));
+      } else {
+        result = new CaseJournal(kept).execute(run, id -> progress.step(id));
+      }
     }
     print(result);
     Path folder = report;
     if (folder != null) {
       console.out().println("Report: " + result.writeTo(folder));
     }
+    Path xml = junit;
+    if (xml != null) {
+      result.writeJunit(xml);
+    }
     return result.passed() ? ExitCode.GOOD : ExitCode.WRONG;
+  }
+
+  /** The device contract is everyone's duty. */
+  private Set<String> areas() {
+    Set<String> areas = new TreeSet<>(operations.isEmpty() ? OPERATIONS : operations);
+    for (String operation : areas) {
+      if (!OPERATIONS.contains(operation)) {
+        throw new IllegalArgumentException(
+            "--operation: expected one of " + OPERATIONS + ", but was '" + operation + "'");
+      }
+    }
+    areas.add("device");
+    return areas;
   }
 
   private void print(ConformanceReport result) {
@@ -119,6 +193,12 @@ final class VerifyCommand implements Callable<Integer> {
     }
     out.println();
     long failed = result.count(CaseStatus.FAIL);
+    List<String> unneeded =
+        result.outcomes().stream()
+            .filter(o -> o.status() == CaseStatus.PASS && !o.message().isEmpty())
+            .map(o -> o.testCase().id() + ": " + o.message())
+            .toList();
+    unneeded.forEach(out::println);
     if (result.executed() == 0) {
       out.println(
           "FAILED: no case ran"

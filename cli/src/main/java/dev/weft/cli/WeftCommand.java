@@ -25,6 +25,7 @@ import picocli.CommandLine.Spec;
       RunCommand.class,
       CheckCommand.class,
       VerifyCommand.class,
+      CertificateCommand.class,
       BenchCommand.class,
       TestCommand.class
     },

@@ -8,7 +8,8 @@ import org.junit.jupiter.api.Test;
 
 class UsageTest {
   private static final List<String> COMMANDS =
-      List.of("demo", "devices", "doctor", "run", "check", "verify", "bench", "test");
+      List.of(
+          "demo", "devices", "doctor", "run", "check", "verify", "certificate", "bench", "test");
 
   @Test
   void helpNamesEveryCommandAndExitCode() {

@@ -56,6 +56,78 @@ class VerifyCommandTest {
   }
 
   @Test
+  void whatIsNotClaimedMayBeUnsupported() {
+    CommandLineRun run =
+        CommandLineRun.of(
+            VerifyCommandTest::withAStone,
+            "verify",
+            "--backend",
+            "nothing",
+            "--operation",
+            "moba",
+            "--case",
+            ONE_CASE);
+    assertEquals(1, run.code(), run::toString);
+    run.wrote("FAILED: no case ran");
+    CommandLineRun.of("verify", "--operation", "conv2d")
+        .failedWithOneLine(2, "--operation", "[conv1d, moba, moe]", "'conv2d'");
+  }
+
+  @Test
+  void aKnownFailureIsWaivedByItsIdWithAReason() throws IOException {
+    Path waivers = folder.resolve("waivers.txt");
+    Files.writeString(waivers, "# known\n\n" + ONE_CASE + "  https://example.org/issues/7\n");
+    CommandLineRun run =
+        CommandLineRun.of(
+            VerifyCommandTest::withAStone,
+            "verify",
+            "--backend",
+            "nothing",
+            "--waivers",
+            waivers.toString(),
+            "--case",
+            ONE_CASE);
+    assertEquals(0, run.code(), run::toString);
+    run = CommandLineRun.of("verify", "--waivers", waivers.toString(), "--case", ONE_CASE);
+    assertEquals(0, run.code(), run::toString);
+    run.wrote("passed, so its waiver can go: https://example.org/issues/7");
+    Files.writeString(waivers, "conv1d/gone#random a reason");
+    CommandLineRun.of("verify", "--waivers", waivers.toString())
+        .failedWithOneLine(2, "no case has the id [conv1d/gone#random]");
+    Files.writeString(waivers, "\nno-reason");
+    CommandLineRun.of("verify", "--waivers", waivers.toString())
+        .failedWithOneLine(2, "waivers.txt:2: expected a case's id, a space and the reason");
+  }
+
+  @Test
+  void aCertificateIsCheckedAgainstItsReport() throws IOException {
+    Path junit = folder.resolve("junit.xml");
+    CommandLineRun run =
+        CommandLineRun.of(
+            "verify",
+            "--case",
+            ONE_CASE,
+            "--report",
+            folder.toString(),
+            "--junit",
+            junit.toString());
+    assertEquals(0, run.code(), run::toString);
+    assertTrue(Files.readString(junit).contains("<testsuites "));
+    Path page = folder.resolve("cpu.md");
+    run = CommandLineRun.of("certificate", page.toString());
+    assertEquals(0, run.code(), run::toString);
+    run.wrote("INCOMPLETE");
+    run.wrote("VALID: " + page);
+    Files.writeString(page, Files.readString(page).replace("INCOMPLETE", "PASSED"));
+    run = CommandLineRun.of("certificate", page.toString(), folder.resolve("cpu.json").toString());
+    assertEquals(1, run.code(), run::toString);
+    run.wrote("line 1 of the certificate is");
+    run.wrote("NOT VALID: ");
+    CommandLineRun.of("certificate", folder.resolve("no.md").toString())
+        .failedWithOneLine(2, "no.md: no such file");
+  }
+
+  @Test
   void theDemoSaysWhatABackendCannotDo() {
     CommandLineRun run =
         CommandLineRun.of(VerifyCommandTest::withAStone, "demo", "--backend", "nothing");
