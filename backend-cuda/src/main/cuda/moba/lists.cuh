@@ -61,6 +61,48 @@ struct Lists {
   }
 };
 
+// A share of the tiles of some heads' lists: neighbours, so that they mostly have one block's keys in common and the
+// search for the first one's list is paid once.
+struct TileWalk {
+  const Lists& lists;
+  i64 at;  // head * blocksPerHead + block
+  uint32_t tile, end, first, next;
+
+  __device__ __forceinline__ TileWalk(const Lists& lists, int firstHead, int heads, int share, int shares) : lists(lists) {
+    i64 begin = static_cast<i64>(firstHead) * lists.blocksPerHead;
+    uint32_t from = __ldg(lists.tiles + begin);
+    i64 count = __ldg(lists.tiles + begin + static_cast<i64>(heads) * lists.blocksPerHead) - from;
+    tile = from + static_cast<uint32_t>(count * share / shares);
+    end = from + static_cast<uint32_t>(count * (share + 1) / shares);
+    at = begin;
+    if (live()) find();
+  }
+
+  __device__ __forceinline__ bool live() const { return tile < end; }
+  __device__ __forceinline__ int head() const { return static_cast<int>(at / lists.blocksPerHead); }
+  __device__ __forceinline__ int block() const { return static_cast<int>(at % lists.blocksPerHead); }
+  __device__ __forceinline__ uint32_t place() const { return (tile - first) * lists.tileRows; }
+
+  __device__ __forceinline__ void advance() {
+    if (++tile < next || !live()) return;
+    uint32_t after = __ldg(lists.tiles + at + 2);
+    if (tile < after) {  // mostly the next list
+      at++;
+      first = next;
+      next = after;
+    } else {
+      find();
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void find() {
+    at = lists.listOfTile(tile);
+    first = __ldg(lists.tiles + at);
+    next = __ldg(lists.tiles + at + 1);
+  }
+};
+
 // As MobaLists.java writes it. A null base means that every past block is selected, block i in slot i.
 struct Selection {
   const int* base;

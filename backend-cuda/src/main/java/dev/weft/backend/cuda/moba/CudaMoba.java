@@ -6,6 +6,7 @@ import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.moba.MobaAppend;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moba.MobaAttentionSpec.Mode;
+import dev.weft.moba.MobaBackward;
 import dev.weft.moba.MobaForward;
 import dev.weft.moba.MobaPaged;
 import dev.weft.spi.LaunchContext;
@@ -19,6 +20,7 @@ public final class CudaMoba implements MobaKernel {
   private final MobaAttentionSpec spec;
   private final @Nullable MobaForwardPass forward;
   private final @Nullable MobaAppendPass append;
+  private final @Nullable MobaBackwardPass backward;
 
   /** Finds every kernel that a launch of the spec may need. */
   public CudaMoba(CudaDevice device, MobaAttentionSpec spec) {
@@ -30,13 +32,12 @@ public final class CudaMoba implements MobaKernel {
             ? new MobaForwardPass(device, spec, lists)
             : null;
     append = paged ? new MobaAppendPass(device, spec) : null;
+    backward =
+        spec.modes().contains(Mode.BACKWARD) ? new MobaBackwardPass(device, spec, lists) : null;
   }
 
   /** All types, layouts, block sizes and options; rows that there are kernels for. */
   public static Support supports(MobaAttentionSpec spec) {
-    if (spec.modes().contains(Mode.BACKWARD)) {
-      return Support.no("MoBA's backward is not in this version of the CUDA backend");
-    }
     if (Math.max(spec.headDim(), spec.valueDim()) > MobaTiles.MOST_WIDTH) {
       return Support.no(
           "rows of "
@@ -53,7 +54,9 @@ public final class CudaMoba implements MobaKernel {
 
   @Override
   public long workspaceBytes(Mode mode, Limits limits) {
-    return MobaForwardPlan.of(spec, mode, limits).bytes();
+    return mode == Mode.BACKWARD
+        ? MobaBackwardPlan.of(spec, limits).bytes()
+        : MobaForwardPlan.of(spec, mode, limits).bytes();
   }
 
   private static <T> T prepared(@Nullable T pass) {
@@ -66,6 +69,11 @@ public final class CudaMoba implements MobaKernel {
   @Override
   public void forward(LaunchContext context, MobaForward a) {
     prepared(forward).run(context, a);
+  }
+
+  @Override
+  public void backward(LaunchContext context, MobaBackward a) {
+    prepared(backward).run(context, a);
   }
 
   @Override

@@ -56,7 +56,7 @@ final class MobaLists {
     private static final int LEAST_TILE_ROWS = 256;
 
     Layout {
-      if (Math.multiplyExact((long) tokens * group, slots) >= 1L << 32) {
+      if (Math.multiplyExact((long) tokens * group, Math.max(slots, 1)) >= 1L << 32) {
         throw new IllegalArgumentException(
             "moba.attention: expected fewer than 2^32 selected blocks for one key-value head, but "
                 + tokens
@@ -114,12 +114,22 @@ final class MobaLists {
       return slots == 0 ? 0 : most * heads * blocks() * 4;
     }
 
-    private static long aligned(long bytes) {
+    /** The same sizes with lists of so many key-value heads at once. */
+    Layout ofHeads(int count) {
+      return new Layout(tokens, sequences, group, slots, blockSize, count);
+    }
+
+    static long aligned(long bytes) {
       return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
 
     private long homesAt() {
       return ALIGNMENT; // the ticket lies before
+    }
+
+    /** The address of the table of tokens. */
+    long homes(long scratch) {
+      return scratch + homesAt();
     }
 
     private long blocksAt() {

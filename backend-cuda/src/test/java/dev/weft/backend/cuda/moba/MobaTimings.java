@@ -64,7 +64,8 @@ public final class MobaTimings implements AutoCloseable {
             args.length > 0 ? args[0] : "", args.length > 1 ? Integer.parseInt(args[1]) : 20)) {
       System.out.println(t.device.info());
       System.out.println(
-          "case                                       |       ms |      min | TFLOP/s | scratch MiB");
+          "case                                       |       ms |      min | TFLOP/s | scratch"
+              + " MiB");
       t.all();
     }
   }
@@ -182,7 +183,8 @@ public final class MobaTimings implements AutoCloseable {
             .dq(tensor(DataType.BF16, tokens, heads, dim))
             .dk(tensor(DataType.BF16, tokens, kvHeads, dim))
             .dv(tensor(DataType.BF16, tokens, kvHeads, dim));
-    report(name, flops * 5 / 2, scratch(backward, mode, tokens), () -> backward.backward(stream, b));
+    report(
+        name, flops * 5 / 2, scratch(backward, mode, tokens), () -> backward.backward(stream, b));
   }
 
   private static long scratch(MobaAttention moba, Mode mode, int tokens) {

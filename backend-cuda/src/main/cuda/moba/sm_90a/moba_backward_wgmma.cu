@@ -1,0 +1,23 @@
+// MoBA backward of F16 and BF16 on Hopper: backward_wgmma.cuh.
+#include "../backward_wgmma.cuh"
+
+using namespace weft;
+using namespace weft::moba;
+
+#define MOBA_BACKWARD_WGMMA(NAME, E, DP, SIDE)                                                                 \
+  extern "C" __global__ void __launch_bounds__(BackwardWgmma<E, DP, SIDE>::kThreads, 1)                        \
+      moba_backward_wgmma_##NAME##_##DP(const __grid_constant__ BackwardArguments a) {                         \
+    using Kernel = BackwardWgmma<E, DP, SIDE>;                                                                 \
+    extern __shared__ __align__(1024) unsigned char shared[];                                                  \
+    Kernel kernel(a, *reinterpret_cast<Kernel::Shared*>(shared));                                              \
+    kernel.run();                                                                                              \
+  }
+#define MOBA_BACKWARD_WGMMA_WIDTH(NAME, E, DP)              \
+  MOBA_BACKWARD_WGMMA(NAME##_keys, E, DP, Side::kKeys)      \
+  MOBA_BACKWARD_WGMMA(NAME##_list, E, DP, Side::kList)      \
+  MOBA_BACKWARD_WGMMA(NAME##_own, E, DP, Side::kOwn)
+
+MOBA_BACKWARD_WGMMA_WIDTH(bf16, Bf16, 64)
+MOBA_BACKWARD_WGMMA_WIDTH(bf16, Bf16, 128)
+MOBA_BACKWARD_WGMMA_WIDTH(f16, F16, 64)
+MOBA_BACKWARD_WGMMA_WIDTH(f16, F16, 128)
