@@ -3,11 +3,14 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.security.MessageDigest;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -24,6 +27,10 @@ import java.util.stream.Stream;
  * are skipped), architectures of machine code between commas, such as sm_80,sm_90a,sm_100. PTX is
  * always built. A source in a folder named like an architecture (moe/sm_90a/experts.cu) is compiled
  * for that one alone, as it uses what no other has; it has no PTX.
+ *
+ * <p>An image is compiled again when its source, a header that it includes, the command or nvcc
+ * changed. WEFT_KERNEL_CACHE names a folder in which images are kept by that key, so that several
+ * checkouts, or runs of continuous integration, share them.
  */
 void main(String[] args) throws Exception {
   Path from = Path.of(args[0]);
@@ -48,17 +55,10 @@ void main(String[] args) throws Exception {
     return;
   }
   List<Path> sources;
-  StringBuilder headers = new StringBuilder();
   try (var files = Files.walk(from)) {
-    List<Path> all = files.filter(Files::isRegularFile).sorted().toList();
-    sources = all.stream().filter(p -> p.toString().endsWith(".cu")).toList();
-    for (Path header : all) {
-      if (!header.toString().endsWith(".cu")) {
-        headers.append(Files.readString(header));
-      }
-    }
+    sources = files.filter(p -> p.toString().endsWith(".cu")).sorted().toList();
   }
-  String salt = output(List.of(nvcc.get().toString(), "--version")) + headers;
+  String version = output(List.of(nvcc.get().toString(), "--version"));
   List<String> outputs = new ArrayList<>();
   var manifest = new TreeSet<String>();
   long start = System.nanoTime();
@@ -71,7 +71,7 @@ void main(String[] args) throws Exception {
         }
         Image image = new Image(source, architecture, to, stamps);
         outputs.add(image.file().getFileName().toString());
-        jobs.add(pool.submit(() -> compile(nvcc.get(), salt, image)));
+        jobs.add(pool.submit(() -> compile(nvcc.get(), version, image)));
       }
     }
     for (var job : jobs) {
@@ -136,8 +136,23 @@ void clear(Path folder, List<String> keep) throws IOException {
   }
 }
 
+/** The source and every header that it includes, directly or not, each once. */
+String text(Path source, Set<Path> seen) throws IOException {
+  Path file = source.toRealPath();
+  if (!seen.add(file)) {
+    return "";
+  }
+  String own = Files.readString(file);
+  StringBuilder all = new StringBuilder(own);
+  Matcher include = Pattern.compile("(?m)^\\s*#\\s*include\\s+\"([^\"]+)\"").matcher(own);
+  while (include.find()) {
+    all.append(text(file.resolveSibling(include.group(1)), seen));
+  }
+  return all.toString();
+}
+
 /** Returns the manifest's lines. */
-List<String> compile(Path nvcc, String salt, Image image) throws Exception {
+List<String> compile(Path nvcc, String version, Image image) throws Exception {
   var command =
       new ArrayList<>(
           List.of(
@@ -152,19 +167,28 @@ List<String> compile(Path nvcc, String salt, Image image) throws Exception {
       image.isPtx()
           ? List.of("-ptx", "-arch=compute_80")
           : List.of("-cubin", "-arch=" + image.architecture));
-  command.add(image.source.toString());
   String key =
       HexFormat.of()
           .formatHex(
               MessageDigest.getInstance("SHA-256")
                   .digest(
-                      (salt + command + Files.readString(image.source))
+                      (version + image.module() + command + text(image.source, new HashSet<>()))
+                          .replace(image.folder.toString(), "")
                           .getBytes(StandardCharsets.UTF_8)));
+  command.add(image.source.toString());
   if (Files.exists(image.file()) && Files.exists(image.stamp())) {
     List<String> stamp = Files.readAllLines(image.stamp());
     if (stamp.getFirst().equals(key)) {
       return stamp.subList(1, stamp.size());
     }
+  }
+  Files.createDirectories(image.stamp().getParent());
+  Path cached = System.getenv("WEFT_KERNEL_CACHE") instanceof String c ? Path.of(c, key) : null;
+  if (cached != null && Files.exists(cached.resolve("stamp"))) {
+    Files.copy(cached.resolve("image"), image.file(), StandardCopyOption.REPLACE_EXISTING);
+    Files.copy(cached.resolve("stamp"), image.stamp(), StandardCopyOption.REPLACE_EXISTING);
+    List<String> stamp = Files.readAllLines(image.stamp());
+    return stamp.subList(1, stamp.size());
   }
   String log = output(command);
   List<String> lines = new ArrayList<>();
@@ -192,9 +216,26 @@ List<String> compile(Path nvcc, String salt, Image image) throws Exception {
       Files.delete(ptx);
     }
   }
-  Files.createDirectories(image.stamp().getParent());
   Files.writeString(image.stamp(), key + "\n" + String.join("\n", lines) + "\n");
+  if (cached != null) {
+    keep(image, cached);
+  }
   return lines;
+}
+
+/** Whole or not at all: another build may look for the same image meanwhile. */
+void keep(Image image, Path cached) throws IOException {
+  Files.createDirectories(cached.getParent());
+  Path unfinished = Files.createTempDirectory(cached.getParent(), "unfinished");
+  Files.copy(image.file(), unfinished.resolve("image"));
+  Files.copy(image.stamp(), unfinished.resolve("stamp"));
+  try {
+    Files.move(unfinished, cached, StandardCopyOption.ATOMIC_MOVE);
+  } catch (IOException e) { // another build was first
+    Files.delete(unfinished.resolve("image"));
+    Files.delete(unfinished.resolve("stamp"));
+    Files.delete(unfinished);
+  }
 }
 
 /**
