@@ -10,7 +10,7 @@ import java.lang.foreign.ValueLayout;
  */
 public final class ParameterBlock {
   private static final int CAPACITY = 4096;
-  private static final int ALIGNMENT = 64;
+  private static final int ALIGNMENT = 128; // of CUtensorMap in CUDA 13, and of a structure with one
 
   /** CUlaunchConfig, then the CUlaunchAttribute entries that it points to. */
   private static final int CONFIGURATION_BYTES = 56;
@@ -62,7 +62,7 @@ public final class ParameterBlock {
     return this;
   }
 
-  /** A tensor map: 128 bytes, at a multiple of 64. */
+  /** A tensor map: 128 bytes, at a multiple of as many. */
   public ParameterBlock put(MemorySegment tensorMap) {
     size = (size + ALIGNMENT - 1) & -ALIGNMENT;
     MemorySegment.copy(tensorMap, 0, fields, size, tensorMap.byteSize());
