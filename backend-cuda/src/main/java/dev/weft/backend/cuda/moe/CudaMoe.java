@@ -7,6 +7,7 @@ import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.device.CudaMemory;
 import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.device.TensorArguments;
+import dev.weft.moe.MoeBackward;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeDispatchSpec.Mode;
 import dev.weft.moe.MoeForward;
@@ -18,6 +19,7 @@ import dev.weft.spi.BackendMemory;
 import dev.weft.spi.LaunchContext;
 import dev.weft.spi.MoeKernel;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -34,6 +36,7 @@ public final class CudaMoe implements MoeKernel {
   private final SlotSort sort;
   private final Combination combination;
   private final List<ExpertKernels> experts;
+  private final @Nullable MoeBackwardPass backward;
 
   /** Finds every kernel that a launch of the spec may need. */
   public CudaMoe(CudaDevice device, MoeDispatchSpec spec) {
@@ -42,15 +45,13 @@ public final class CudaMoe implements MoeKernel {
     sort = new SlotSort(device);
     combination = new Combination(device, spec);
     experts = List.of(new GenericExperts(device, spec));
+    backward = spec.modes().contains(Mode.BACKWARD) ? new MoeBackwardPass(device, spec) : null;
   }
 
   /** All types, layouts and options; up to {@link #MOST_EXPERTS} experts. */
   public static Support supports(MoeDispatchSpec spec) {
     if (!spec.weightFormat().text().equals(WeightFormat.DENSE.text())) {
       return Support.no("weightFormat=" + spec.weightFormat().text() + ", only dense");
-    }
-    if (spec.modes().contains(Mode.BACKWARD)) {
-      return Support.no("MoE's backward is not in this version of the CUDA backend");
     }
     return spec.experts() <= MOST_EXPERTS
         ? Support.yes()
@@ -60,7 +61,9 @@ public final class CudaMoe implements MoeKernel {
 
   @Override
   public long workspaceBytes(Mode mode, Limits limits) {
-    return mode == Mode.FORWARD ? MoePlan.bytes(spec, limits.tokens()) : 0;
+    return mode == Mode.FORWARD
+        ? MoePlan.bytes(spec, limits.tokens())
+        : MoeBackwardPass.workspaceBytes(spec, limits.tokens());
   }
 
   @Override
@@ -87,6 +90,11 @@ public final class CudaMoe implements MoeKernel {
       int count = (int) Math.min(plan.group(), tokens - first);
       group(stream, weights, a, plan, scratch, routed, (int) first, count, zRows);
     }
+  }
+
+  @Override
+  public void backward(LaunchContext context, MoeBackward a) {
+    Objects.requireNonNull(backward).run(context, a, (MoeBoundWeights) a.weights().backend());
   }
 
   /** The sort of all slots, for what the caller is given where groups are sorted one by one. */

@@ -75,14 +75,14 @@ record ExpertWeights(
         WeightRows.NONE);
   }
 
-  private static WeightRows bias(@Nullable Tensor tensor) {
+  static WeightRows bias(@Nullable Tensor tensor) {
     return tensor == null
         ? WeightRows.NONE
         : new WeightRows(TensorArguments.address(tensor), TensorArguments.stride(tensor, 0), 1);
   }
 
   /** The gate's part of a tensor that holds both. */
-  private static WeightRows gate(MoeDispatchSpec spec, WeightRows both, int width, int bytes) {
+  static WeightRows gate(MoeDispatchSpec spec, WeightRows both, int width, int bytes) {
     if (!spec.activation().isGated()) {
       return WeightRows.NONE;
     }
@@ -94,7 +94,7 @@ record ExpertWeights(
   }
 
   /** The other part; all of it where there is no gate. */
-  private static WeightRows up(MoeDispatchSpec spec, WeightRows both, int width, int bytes) {
+  static WeightRows up(MoeDispatchSpec spec, WeightRows both, int width, int bytes) {
     if (!spec.activation().isGated()) {
       return both;
     }

@@ -215,7 +215,7 @@ final class RoutingPass {
   }
 
   /** As moe_routing.cu has it. */
-  private static int score(Score score) {
+  static int score(Score score) {
     return switch (score) {
       case IDENTITY -> 0;
       case SOFTMAX -> 1;
@@ -224,7 +224,7 @@ final class RoutingPass {
   }
 
   /** As moe_routing.cu has it. */
-  private static int normalize(Normalize normalize) {
+  static int normalize(Normalize normalize) {
     return switch (normalize) {
       case NONE -> 0;
       case SUM -> 1;

@@ -1,0 +1,62 @@
+package dev.weft.backend.cuda.moe;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.weft.DataType;
+import dev.weft.moe.MoeDispatchSpec;
+import dev.weft.moe.MoeDispatchSpec.Mode;
+import org.junit.jupiter.api.Test;
+
+/** The layout of scratch memory. Needs no GPU. */
+class MoeBackwardPlanTest {
+  private static MoeDispatchSpec.Builder spec() {
+    return MoeDispatchSpec.builder()
+        .hidden(100)
+        .intermediate(45)
+        .experts(60)
+        .topK(4)
+        .sharedIntermediate(200)
+        .sharedGate(true)
+        .modes(Mode.FORWARD, Mode.BACKWARD);
+  }
+
+  @Test
+  void moreTokensNeverNeedLess() {
+    long before = 0;
+    for (int tokens = 0; tokens < 40_000; tokens += tokens < 1100 ? 1 : 37) {
+      long size = new MoeBackwardPlan(spec().build(), tokens).size();
+      assertTrue(size >= before, tokens + " tokens need " + size + ", fewer " + before);
+      before = size;
+    }
+  }
+
+  @Test
+  void whatIsKeptIsOfTheStorageTypeOnTensorCoresOnly() {
+    assertEquals(DataType.BF16, new MoeBackwardPlan(spec().build(), 8).keptType());
+    assertEquals(
+        DataType.F32, new MoeBackwardPlan(spec().weightType(DataType.F16).build(), 8).keptType());
+    assertEquals(
+        DataType.F32, new MoeBackwardPlan(spec().dataType(DataType.F32).build(), 8).keptType());
+  }
+
+  @Test
+  void thereIsAColumnForEachLogitAndTheSharedGate() {
+    MoeBackwardPlan plan = new MoeBackwardPlan(spec().build(), 8);
+    assertEquals(60, plan.routerColumns());
+    assertEquals(61, plan.columnCount());
+    assertEquals(64, plan.columnPitch());
+  }
+
+  @Test
+  void everyTileOfEveryExpertHasAnEntry() {
+    for (int tokens : new int[] {0, 1, 15, 31, 32, 33, 1000}) {
+      MoeBackwardPlan plan = new MoeBackwardPlan(spec().build(), tokens);
+      long slots = tokens * 4L;
+      // As many experts as can have one slot of a tile of their own, the rest whole tiles.
+      long experts = Math.min(60, slots);
+      long most = experts + (slots - experts) / MoeBackwardPlan.TILE;
+      assertTrue(plan.routed.mostTiles >= most, tokens + " tokens");
+    }
+  }
+}
