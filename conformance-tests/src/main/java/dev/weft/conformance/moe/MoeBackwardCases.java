@@ -190,6 +190,34 @@ final class MoeBackwardCases {
             .with(Option.SAVED_Z));
     cases.add(MoeScenario.of("hidden-2880", 2, spec(F32).hidden(2880).intermediate(3).build()));
     cases.add(MoeScenario.of("odd-sizes", 9, spec(F32).hidden(37).intermediate(17).build()));
+    for (DataType type : List.of(F32, BF16, F16)) {
+      cases.add(
+          MoeScenario.of(
+                  "several-tiles",
+                  200,
+                  spec(type)
+                      .hidden(136)
+                      .intermediate(132)
+                      .experts(3)
+                      .topK(2)
+                      .expertBias(true)
+                      .sharedIntermediate(150)
+                      .sharedGate(true)
+                      .build())
+              .with(Option.AUXILIARY));
+      cases.add(
+          MoeScenario.of(
+                  "several-odd-tiles",
+                  333,
+                  spec(type)
+                      .hidden(141)
+                      .intermediate(67)
+                      .experts(4)
+                      .topK(2)
+                      .gradientType(type)
+                      .build())
+              .with(Option.SAVED_Z));
+    }
     cases.add(
         MoeScenario.of("empty-experts", 5, spec(F32).experts(60).topK(4).build())
             .with(Option.AUXILIARY));
