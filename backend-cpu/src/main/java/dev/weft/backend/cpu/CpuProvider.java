@@ -1,6 +1,7 @@
 package dev.weft.backend.cpu;
 
 import dev.weft.DeviceOptions;
+import dev.weft.backend.cpu.arithmetic.Arithmetic;
 import dev.weft.backend.cpu.host.HostMachine;
 import dev.weft.backend.cpu.host.WorkPool;
 import dev.weft.backend.cpu.parallel.CpuDevice;
@@ -37,7 +38,7 @@ public final class CpuProvider implements KernelProvider {
         List.of(
             HostMachine.describe()
                 .feature("arithmetic", "float32")
-                .feature("vector", "scalar only: there is no Vector API path yet")
+                .feature("vector", Arithmetic.ofThisMachine().description())
                 .build()));
   }
 
@@ -45,6 +46,6 @@ public final class CpuProvider implements KernelProvider {
   public BackendDevice open(DeviceDescriptor device, DeviceOptions options) {
     HostMachine.refuseProperties(id(), options);
     int threads = options.threads() == 0 ? HostMachine.cores() : options.threads();
-    return new CpuDevice(device, new WorkPool(threads));
+    return new CpuDevice(device, new WorkPool(threads), Arithmetic.ofThisMachine());
   }
 }

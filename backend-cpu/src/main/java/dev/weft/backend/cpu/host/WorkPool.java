@@ -1,11 +1,11 @@
 package dev.weft.backend.cpu.host;
 
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
@@ -15,8 +15,15 @@ import org.jspecify.annotations.Nullable;
  * an order of summation. Daemon threads, started on demand. Safe for use by several threads.
  */
 public final class WorkPool implements AutoCloseable {
+  // A launch is several runs, and a token many launches: a thread that would sleep between them
+  // takes longer to wake than many a run takes.
+  private static final long SPIN_NANOS = 50_000;
+
   private final int threads;
-  private final @Nullable ExecutorService helpers;
+  private final ConcurrentLinkedQueue<Job> jobs = new ConcurrentLinkedQueue<>();
+  private final ConcurrentLinkedQueue<Thread> asleep = new ConcurrentLinkedQueue<>();
+  private final AtomicBoolean started = new AtomicBoolean();
+  private volatile boolean closed;
 
   /**
    * Makes a pool.
@@ -28,11 +35,6 @@ public final class WorkPool implements AutoCloseable {
       throw new IllegalArgumentException("threads: expected at least 1, but was " + threads);
     }
     this.threads = threads;
-    this.helpers =
-        threads == 1
-            ? null
-            : Executors.newFixedThreadPool(
-                threads - 1, Thread.ofPlatform().daemon().name("weft-cpu-", 0).factory());
   }
 
   /**
@@ -54,25 +56,66 @@ public final class WorkPool implements AutoCloseable {
    */
   public void run(int tasks, IntConsumer task) {
     Job job = new Job(tasks, task);
-    if (helpers != null) {
-      int useful = Math.min(threads, tasks) - 1;
-      for (int i = 0; i < useful; i++) {
-        try {
-          helpers.execute(job);
-        } catch (RejectedExecutionException e) {
-          break; // closed meanwhile: the caller's thread does it all
-        }
+    int helpers = closed ? 0 : Math.min(threads, tasks) - 1;
+    if (helpers > 0) {
+      start();
+    }
+    for (int i = 0; i < helpers; i++) {
+      jobs.add(job);
+    }
+    for (int i = 0; i < helpers; i++) {
+      Thread sleeper = asleep.poll();
+      if (sleeper == null) {
+        break;
       }
+      LockSupport.unpark(sleeper);
     }
     job.run();
     job.join();
   }
 
+  private void start() {
+    if (started.compareAndSet(false, true)) {
+      Thread.Builder helper = Thread.ofPlatform().daemon().name("weft-cpu-", 0);
+      for (int i = 1; i < threads; i++) {
+        helper.start(this::help);
+      }
+    }
+  }
+
+  private void help() {
+    while (!closed) {
+      Job job = jobs.poll();
+      if (job != null) {
+        job.run();
+      } else if (!spinUntilThereIsWork()) {
+        asleep.add(Thread.currentThread());
+        // Looked at again, lest a job came before anyone could see that this thread sleeps.
+        if (jobs.isEmpty() && !closed) {
+          LockSupport.park(this);
+        }
+        asleep.remove(Thread.currentThread());
+      }
+    }
+  }
+
+  private boolean spinUntilThereIsWork() {
+    long start = System.nanoTime();
+    while (System.nanoTime() - start < SPIN_NANOS) {
+      if (!jobs.isEmpty()) {
+        return true;
+      }
+      Thread.onSpinWait();
+    }
+    return false;
+  }
+
   /** Lets the threads end. Work that runs is finished first. */
   @Override
   public void close() {
-    if (helpers != null) {
-      helpers.shutdown();
+    closed = true;
+    for (Thread sleeper : asleep) {
+      LockSupport.unpark(sleeper);
     }
   }
 
@@ -110,6 +153,10 @@ public final class WorkPool implements AutoCloseable {
     }
 
     void join() {
+      long start = System.nanoTime();
+      while (left.getCount() > 0 && System.nanoTime() - start < SPIN_NANOS) {
+        Thread.onSpinWait();
+      }
       boolean interrupted = false;
       while (true) {
         try {

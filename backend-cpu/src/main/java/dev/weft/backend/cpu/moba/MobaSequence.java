@@ -134,6 +134,26 @@ public abstract class MobaSequence {
   public abstract boolean copyValue(int position, int kvHead, float[] into, int at);
 
   /**
+   * Finds a key row.
+   *
+   * @return its offset in {@link #keyRows()}, in bytes; -1 where the position is absent
+   */
+  public abstract long keyOffset(int position, int kvHead);
+
+  /**
+   * Finds a value row.
+   *
+   * @return its offset in {@link #valueRows()}, in bytes; -1 where the position is absent
+   */
+  public abstract long valueOffset(int position, int kvHead);
+
+  /** Returns the tensor that key rows lie in. */
+  public abstract Elements keyRows();
+
+  /** Returns the tensor that value rows lie in. */
+  public abstract Elements valueRows();
+
+  /**
    * Reads the stored mean of a complete block.
    *
    * @return false, with nothing read, where the page of the block's last token is out of range
@@ -167,6 +187,26 @@ public abstract class MobaSequence {
     public boolean copyValue(int position, int kvHead, float[] into, int at) {
       v.copyRow(into, at, (long) firstRow() + position, kvHead);
       return true;
+    }
+
+    @Override
+    public long keyOffset(int position, int kvHead) {
+      return k.byteOffset((long) firstRow() + position, kvHead);
+    }
+
+    @Override
+    public long valueOffset(int position, int kvHead) {
+      return v.byteOffset((long) firstRow() + position, kvHead);
+    }
+
+    @Override
+    public Elements keyRows() {
+      return k;
+    }
+
+    @Override
+    public Elements valueRows() {
+      return v;
     }
 
     @Override
@@ -218,6 +258,28 @@ public abstract class MobaSequence {
         cache.v.copyRow(into, at, page, position % pageSize, kvHead);
       }
       return page >= 0;
+    }
+
+    @Override
+    public long keyOffset(int position, int kvHead) {
+      int page = page(position);
+      return page < 0 ? -1 : cache.k.byteOffset(page, position % pageSize, kvHead);
+    }
+
+    @Override
+    public long valueOffset(int position, int kvHead) {
+      int page = page(position);
+      return page < 0 ? -1 : cache.v.byteOffset(page, position % pageSize, kvHead);
+    }
+
+    @Override
+    public Elements keyRows() {
+      return cache.k;
+    }
+
+    @Override
+    public Elements valueRows() {
+      return cache.v;
     }
 
     @Override

@@ -1,20 +1,46 @@
 package dev.weft.backend.cpu.parallel;
 
 import dev.weft.Tensor;
+import dev.weft.backend.cpu.arithmetic.Arithmetic;
 import dev.weft.backend.cpu.host.Elements;
+import dev.weft.conv1d.Activation;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.conv1d.Conv1dForward;
 import dev.weft.conv1d.Conv1dUpdate;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One forward or update call. A task walks one sequence for a range of channels, with the last W
- * rows in a window, and then writes the slot's columns of these channels; it reads each token
- * before it writes that token's output, since out may be x.
+ * One forward or update call. A task walks one sequence, or a part of a long one, for a range of
+ * channels: some rows at a time, behind the last W - 1 of those before. It reads rows before it
+ * writes their outputs, since out may be x. Where one task has the whole sequence it then writes
+ * the slot's columns; those of sequences in parts are written once all parts are done, since the
+ * first part reads the slot.
  */
 final class CpuConv1dForward {
+  // Tokens of a part; more than any window.
+  private static final int PART = 256;
+
+  // Rows at a time, and channels: the rows stay in the caches nearest to the core, and a row's
+  // piece fills a page.
+  private static final int ROWS = 8;
+  private static final int MOST_CHANNELS = 1024;
+  private static final int LEAST_CHANNELS = 64;
+
+  // Arrays of the scratch.
+  private static final int IN = 0;
+  private static final int OUT = 1;
+  private static final int TAIL = 2;
+  private static final int COLUMN = 3;
+
   private final CausalConv1dSpec spec;
-  private final CpuConv1d.Taps taps;
+  private final Compute compute;
+  private final Arithmetic arithmetic;
+  private final Conv1dTaps taps;
+  private final boolean silu;
+  private final boolean mayCut;
   private final Elements x;
   private final Elements out;
   private final @Nullable Elements cuSeqlens;
@@ -25,9 +51,13 @@ final class CpuConv1dForward {
   private final @Nullable Elements numAccepted;
   private final @Nullable Elements initialStatesOut;
 
-  CpuConv1dForward(CausalConv1dSpec spec, Conv1dForward a, CpuConv1d.Taps taps) {
+  CpuConv1dForward(CausalConv1dSpec spec, Compute compute, Conv1dForward a, Conv1dTaps taps) {
     this.spec = spec;
+    this.compute = compute;
+    arithmetic = compute.arithmetic();
     this.taps = taps;
+    silu = spec.activation() == Activation.SILU;
+    mayCut = true;
     x = Elements.of(a.x());
     out = Elements.of(a.out());
     cuSeqlens = Elements.of(a.cuSeqlens());
@@ -39,9 +69,13 @@ final class CpuConv1dForward {
     initialStatesOut = elements(a.initialStatesOut());
   }
 
-  CpuConv1dForward(CausalConv1dSpec spec, Conv1dUpdate a, CpuConv1d.Taps taps) {
+  CpuConv1dForward(CausalConv1dSpec spec, Compute compute, Conv1dUpdate a, Conv1dTaps taps) {
     this.spec = spec;
+    this.compute = compute;
+    arithmetic = compute.arithmetic();
     this.taps = taps;
+    silu = spec.activation() == Activation.SILU;
+    mayCut = false; // out may be x
     x = Elements.of(a.x());
     out = Elements.of(a.out());
     cuSeqlens = elements(a.cuSeqlens());
@@ -57,11 +91,49 @@ final class CpuConv1dForward {
     return tensor == null ? null : Elements.of(tensor);
   }
 
-  int count() {
-    return Math.toIntExact(cuSeqlens == null ? x.size(0) : cuSeqlens.size(0) - 1);
+  /** Where a sequence lies, and how many parts it is cut into. */
+  private record Sequence(int b, long start, long length, int parts) {}
+
+  /** A part of a sequence. */
+  private record Part(Sequence sequence, int number) {}
+
+  void run() {
+    List<Part> parts = new ArrayList<>();
+    List<Sequence> cut = new ArrayList<>();
+    int count = Math.toIntExact(cuSeqlens == null ? x.size(0) : cuSeqlens.size(0) - 1);
+    for (int b = 0; b < count; b++) {
+      Sequence sequence = sequence(b);
+      for (int part = 0; part < sequence.parts; part++) {
+        parts.add(new Part(sequence, part));
+      }
+      if (sequence.parts > 1) {
+        cut.add(sequence);
+      }
+    }
+    int range = rangeOfChannels(parts.size());
+    int ranges = Math.ceilDiv(spec.channels(), range);
+    // A task takes several parts where there are very many.
+    int perTask = (int) ((((long) parts.size() * ranges) >>> 20) + 1);
+    compute.run(
+        Math.ceilDiv(parts.size(), perTask) * ranges,
+        (task, scratch) -> {
+          int from = task % ranges * range;
+          int channels = Math.min(range, spec.channels() - from);
+          int first = task / ranges * perTask;
+          for (Part part : parts.subList(first, Math.min(parts.size(), first + perTask))) {
+            convolve(part, from, channels, scratch);
+          }
+        });
+    compute.run(
+        cut.size() * ranges,
+        (task, scratch) -> {
+          int from = task % ranges * range;
+          int channels = Math.min(range, spec.channels() - from);
+          writeSlot(cut.get(task / ranges), from, channels, scratch);
+        });
   }
 
-  void run(int b, int from, int channels) {
+  private Sequence sequence(int b) {
     long start = 0;
     long length = x.size(1);
     if (cuSeqlens != null) {
@@ -69,58 +141,101 @@ final class CpuConv1dForward {
       start = Math.clamp(cuSeqlens.getInt(b), 0, x.size(0));
       length = Math.clamp(cuSeqlens.getInt(b + 1L), start, x.size(0)) - start;
     }
-    Slot slot = slot(b, length);
+    boolean isLong = mayCut && length >= 2 * PART && spec.width() <= PART;
+    return new Sequence(b, start, length, isLong ? Math.toIntExact(length / PART) : 1);
+  }
+
+  private int rangeOfChannels(int parts) {
+    long each = (long) spec.channels() * Math.max(1, parts) / (4L * compute.threads());
+    return Math.clamp(Math.ceilDiv(each, 64L) * 64, LEAST_CHANNELS, MOST_CHANNELS);
+  }
+
+  private void convolve(Part part, int from, int channels, TaskScratch scratch) {
+    Sequence sequence = part.sequence;
+    long length = sequence.length;
     int history = spec.width() - 1;
-    float[][] window = new float[spec.width()][channels];
-    if (slot != null && !slot.fresh) {
-      slot.readHistory(window, from, channels);
-    }
-    if (initialStatesOut != null) {
+    long first = (long) part.number * PART;
+    long last = part.number == sequence.parts - 1 ? length : first + PART;
+    Slot slot = slot(sequence.b, length);
+    Conv1dRows rows = new Conv1dRows(arithmetic, x, sequence.b, sequence.start);
+    Conv1dRows outputs = new Conv1dRows(arithmetic, out, sequence.b, sequence.start);
+    float[] in = scratch.floats(IN, (history + ROWS) * channels);
+    float[] results = scratch.floats(OUT, ROWS * channels);
+    if (first > 0) {
       for (int j = 0; j < history; j++) {
-        initialStatesOut.setAlong(1, channels, window[j], 0, b, from, j);
+        rows.read(first - history + j, from, channels, in, j * channels);
+      }
+    } else {
+      readHistory(slot, from, channels, in);
+      for (int j = 0; initialStatesOut != null && j < history; j++) {
+        initialStatesOut.setAlong(1, channels, in, j * channels, sequence.b, from, j);
       }
     }
-    if (length == 0) {
-      return;
-    }
-    float[] row = new float[channels];
     if (slot == null && states != null) { // skipped
-      for (long t = 0; t < length; t++) {
-        set(b, start + t, t, from, channels, row);
+      Arrays.fill(results, 0, channels, 0);
+      for (long t = first; t < last; t++) {
+        outputs.write(t, from, channels, results, 0);
       }
       return;
     }
-    Tail tail = slot == null ? null : new Tail(slot, window, length, channels);
-    for (long t = 0; t < length; t++) {
-      int oldest = (int) (t % spec.width());
-      float[] newest = window[(oldest + history) % spec.width()];
-      get(b, start + t, t, from, channels, newest);
-      if (tail != null) {
-        tail.keep(t, newest);
+    Tail tail =
+        slot == null || length == 0 || sequence.parts > 1
+            ? null
+            : new Tail(slot, history, length, channels, in, scratch);
+    for (long t = first; t < last; t += ROWS) {
+      int some = (int) Math.min(ROWS, last - t);
+      for (int r = 0; r < some; r++) {
+        rows.read(t + r, from, channels, in, (history + r) * channels);
+        if (tail != null) {
+          tail.keep(t + r, in, (history + r) * channels);
+        }
       }
-      taps.apply(window, oldest, from, channels, row);
-      CpuConv1d.activate(spec.activation(), row, channels);
-      set(b, start + t, t, from, channels, row);
+      arithmetic.convolve(
+          in,
+          0,
+          channels,
+          some,
+          spec.width(),
+          channels,
+          taps.values(),
+          from,
+          taps.pitch(),
+          silu,
+          results,
+          0,
+          channels);
+      for (int r = 0; r < some; r++) {
+        outputs.write(t + r, from, channels, results, r * channels);
+      }
+      System.arraycopy(in, some * channels, in, 0, history * channels);
     }
     if (slot != null && tail != null) {
-      slot.write(tail, length, from, channels);
+      slot.write(tail, length, from, channels, scratch.floats(COLUMN, channels));
     }
   }
 
-  private void get(int b, long row, long t, int from, int channels, float[] into) {
-    if (x.rank() == 3) {
-      x.copyAlong(2, channels, into, 0, b, t, from);
-    } else {
-      x.copyAlong(1, channels, into, 0, row, from);
+  private void readHistory(@Nullable Slot slot, int from, int channels, float[] in) {
+    Arrays.fill(in, 0, (spec.width() - 1) * channels, 0);
+    for (int j = 0; slot != null && !slot.fresh && j < spec.width() - 1; j++) {
+      slot.read(slot.column(slot.historyColumn + j), in, j * channels, from, channels);
     }
   }
 
-  private void set(int b, long row, long t, int from, int channels, float[] values) {
-    if (out.rank() == 3) {
-      out.setAlong(2, channels, values, 0, b, t, from);
-    } else {
-      out.setAlong(1, channels, values, 0, row, from);
+  /** Writes the slot of a sequence in parts. */
+  private void writeSlot(Sequence sequence, int from, int channels, TaskScratch scratch) {
+    Slot slot = slot(sequence.b, sequence.length);
+    if (slot == null) {
+      return;
     }
+    int history = spec.width() - 1;
+    float[] in = scratch.floats(IN, history * channels);
+    Tail tail = new Tail(slot, history, sequence.length, channels, in, scratch);
+    Conv1dRows rows = new Conv1dRows(arithmetic, x, sequence.b, sequence.start);
+    for (long t = Math.max(0, tail.first); t < sequence.length; t++) {
+      rows.read(t, from, channels, in, 0);
+      tail.keep(t, in, 0);
+    }
+    slot.write(tail, sequence.length, from, channels, scratch.floats(COLUMN, channels));
   }
 
   /** Returns a sequence's slot; null without states, or if the sequence is skipped. */
@@ -150,29 +265,30 @@ final class CpuConv1dForward {
 
   /** What the slot will need of the history and the tokens, kept aside as they go by. */
   private static final class Tail {
-    private final float[][] rows;
+    private final int channels;
+    private final int count;
     private final long first;
+    private final float[] rows;
 
-    Tail(Slot slot, float[][] window, long length, int channels) {
-      int history = window.length - 1;
-      int rowsKept;
+    Tail(Slot slot, int history, long length, int channels, float[] in, TaskScratch scratch) {
+      this.channels = channels;
       if (slot.speculative) {
         // The history without its oldest column, then all tokens: they fit the slot.
-        rowsKept = Math.toIntExact(history - 1 + length);
+        count = Math.toIntExact(history - 1 + length);
         first = -(history - 1L);
       } else {
-        rowsKept = (int) Math.min(slot.columns, length);
-        first = length - rowsKept;
+        count = (int) Math.min(slot.columns, length);
+        first = length - count;
       }
-      rows = new float[rowsKept][channels];
-      for (int j = 0; slot.speculative && j < history - 1; j++) {
-        System.arraycopy(window[j + 1], 0, rows[j], 0, channels);
+      rows = scratch.floats(TAIL, count * channels);
+      if (slot.speculative) {
+        System.arraycopy(in, channels, rows, 0, (history - 1) * channels);
       }
     }
 
-    void keep(long t, float[] row) {
+    void keep(long t, float[] row, int at) {
       if (t >= first) {
-        System.arraycopy(row, 0, rows[(int) (t - first)], 0, row.length);
+        System.arraycopy(row, at, rows, (int) (t - first) * channels, channels);
       }
     }
   }
@@ -206,53 +322,48 @@ final class CpuConv1dForward {
       columns = Math.toIntExact(states.size(2));
     }
 
-    void readHistory(float[][] window, int from, int channels) {
-      for (int j = 0; j < window.length - 1; j++) {
-        read(column(historyColumn + j), window[j], from, channels);
-      }
-    }
-
-    void write(Tail tail, long length, int from, int channels) {
-      float[][] rows = tail.rows;
+    void write(Tail tail, long length, int from, int channels, float[] column) {
+      int count = tail.count;
       if (speculative) {
-        for (int s = 0; s < rows.length; s++) {
-          set(s, rows[s], from, channels);
+        for (int s = 0; s < count; s++) {
+          set(s, tail.rows, s * channels, from, channels);
         }
       } else if (ring) {
         if (fresh) {
+          Arrays.fill(column, 0, channels, 0);
           for (int s = 0; s < columns; s++) {
-            set(s, new float[channels], from, channels);
+            set(s, column, 0, from, channels);
           }
         }
         long end = historyColumn + history + length; // the position behind the last token
-        for (int i = 0; i < rows.length; i++) {
-          set(column(end - rows.length + i), rows[i], from, channels);
+        for (int i = 0; i < count; i++) {
+          set(column(end - count + i), tail.rows, i * channels, from, channels);
         }
       } else {
-        int kept = columns - rows.length;
-        float[] moved = new float[channels];
+        int kept = columns - count;
+        Arrays.fill(column, 0, channels, 0);
         for (int s = 0; s < kept; s++) {
           if (!fresh) {
-            read(s + rows.length, moved, from, channels);
+            read(s + count, column, 0, from, channels);
           }
-          set(s, moved, from, channels);
+          set(s, column, 0, from, channels);
         }
-        for (int i = 0; i < rows.length; i++) {
-          set(kept + i, rows[i], from, channels);
+        for (int i = 0; i < count; i++) {
+          set(kept + i, tail.rows, i * channels, from, channels);
         }
       }
     }
 
-    private long column(long position) {
+    long column(long position) {
       return ring ? Math.floorMod(position, columns) : position;
     }
 
-    private void read(long column, float[] into, int from, int channels) {
-      states.copyAlong(1, channels, into, 0, index, from, column);
+    void read(long column, float[] into, int at, int from, int channels) {
+      states.copyAlong(1, channels, into, at, index, from, column);
     }
 
-    private void set(long column, float[] values, int from, int channels) {
-      states.setAlong(1, channels, values, 0, index, from, column);
+    private void set(long column, float[] values, int at, int from, int channels) {
+      states.setAlong(1, channels, values, at, index, from, column);
     }
   }
 }

@@ -34,11 +34,13 @@ final class CpuMoba implements MobaKernel {
   private static final int ROWS_PER_TASK = 64;
 
   private final MobaAttentionSpec spec;
+  private final Compute compute;
   private final WorkPool pool;
 
-  CpuMoba(MobaAttentionSpec spec, WorkPool pool) {
+  CpuMoba(MobaAttentionSpec spec, Compute compute) {
     this.spec = spec;
-    this.pool = pool;
+    this.compute = compute;
+    pool = compute.pool();
   }
 
   static Support supports(MobaAttentionSpec spec) {
@@ -82,7 +84,7 @@ final class CpuMoba implements MobaKernel {
     List<MobaSequence> sequences = MobaSequence.packed(a.cuSeqlens(), a.k(), a.v());
     MobaBlockTable table = new MobaBlockTable(sequences, spec.blockSize());
     MobaForwardPass pass =
-        new MobaForwardPass(spec, sequences, a.q(), a.out(), a.lse(), a.selection());
+        new MobaForwardPass(spec, compute, sequences, a.q(), a.out(), a.lse(), a.selection());
     int dim = spec.headDim();
     int step = headsPerPass(bytesPerHead(Mode.FORWARD, Limits.of(a.q().size(0), 0)));
     for (int from = 0; from < spec.kvHeads(); from += step) {
@@ -92,7 +94,6 @@ final class CpuMoba implements MobaKernel {
         computeMeans(sequences, table, first, end, means);
       }
       pass.run(
-          pool,
           (sequence, kvHead) -> {
             long base = (kvHead - first) * table.total() + table.firstBlock(sequence);
             return (block, into, at) -> {
@@ -137,9 +138,8 @@ final class CpuMoba implements MobaKernel {
             "moba.paged",
             () -> {
               List<MobaSequence> sequences = MobaSequence.paged(spec, a);
-              new MobaForwardPass(spec, sequences, a.q(), a.out(), a.lse(), a.selection())
+              new MobaForwardPass(spec, compute, sequences, a.q(), a.out(), a.lse(), a.selection())
                   .run(
-                      pool,
                       (sequence, kvHead) ->
                           (block, into, at) ->
                               sequences.get(sequence).copyMean(block, kvHead, into, at),
@@ -156,7 +156,7 @@ final class CpuMoba implements MobaKernel {
   private void backward(MemorySegment workspace, MobaBackward a) {
     List<MobaSequence> sequences = MobaSequence.packed(a.cuSeqlens(), a.k(), a.v());
     if (a.dq() != null) {
-      new MobaQueryGradients(spec, sequences, a, a.dq()).run(pool);
+      new MobaQueryGradients(spec, compute, sequences, a, a.dq()).run();
     }
     if (a.dk() == null && a.dv() == null) {
       return;
@@ -168,7 +168,7 @@ final class CpuMoba implements MobaKernel {
       MobaReaders readers =
           new MobaReaders(spec, sequences, a.selection(), limits, from, end, workspace);
       readers.fill(pool);
-      new MobaKeyGradients(spec, sequences, a, readers).run(pool, from, end);
+      new MobaKeyGradients(spec, compute, sequences, a, readers).run(from, end);
     }
   }
 

@@ -2,8 +2,8 @@ package dev.weft.backend.cpu.parallel;
 
 import dev.weft.Limits;
 import dev.weft.Support;
+import dev.weft.backend.cpu.host.HostMemory;
 import dev.weft.backend.cpu.host.HostStream;
-import dev.weft.backend.cpu.host.WorkPool;
 import dev.weft.moe.MoeBackward;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
@@ -12,22 +12,23 @@ import dev.weft.moe.WeightFormat;
 import dev.weft.spi.BackendBinding;
 import dev.weft.spi.LaunchContext;
 import dev.weft.spi.MoeKernel;
+import java.lang.foreign.MemorySegment;
 
 /**
  * Mixture-of-experts dispatch in float32 on all cores.
  *
  * <p>Work is cut by tokens, experts and rows, never by the number of threads, and every sum is one
- * task's: results do not depend on the threads. Weights are read where they lie, a row at a time.
- * Intermediates are heap arrays of a launch, bounded by working in groups of tokens (forward) or
- * one expert at a time (backward).
+ * task's: results do not depend on the threads. Weights are read where they lie, once for all the
+ * rows of an expert. What grows with the tokens lies in the stream's workspace, which under a limit
+ * makes forward work in groups of tokens; backward takes one expert at a time.
  */
 final class CpuMoe implements MoeKernel {
   private final MoeDispatchSpec spec;
-  private final WorkPool pool;
+  private final Compute compute;
 
-  CpuMoe(MoeDispatchSpec spec, WorkPool pool) {
+  CpuMoe(MoeDispatchSpec spec, Compute compute) {
     this.spec = spec;
-    this.pool = pool;
+    this.compute = compute;
   }
 
   static Support supports(MoeDispatchSpec spec) {
@@ -38,7 +39,10 @@ final class CpuMoe implements MoeKernel {
 
   @Override
   public long workspaceBytes(MoeDispatchSpec.Mode mode, Limits limits) {
-    return 0;
+    return switch (mode) {
+      case FORWARD -> MoeWorkspace.bytes(spec, limits);
+      case BACKWARD -> MoeBackwardWorkspace.bytes(spec, limits);
+    };
   }
 
   @Override
@@ -51,12 +55,20 @@ final class CpuMoe implements MoeKernel {
     HostStream.of(context)
         .submit(
             "moe.forward",
-            () -> new CpuMoeForward(spec, pool, arguments, CpuMoeForward.GROUP).run());
+            () -> new CpuMoeForward(spec, compute, arguments, workspace(context)).run());
   }
 
   @Override
   public void backward(LaunchContext context, MoeBackward arguments) {
     HostStream.of(context)
-        .submit("moe.backward", () -> new CpuMoeBackward(spec, pool, arguments).run());
+        .submit(
+            "moe.backward",
+            () -> new CpuMoeBackward(spec, compute, arguments, workspace(context)).run());
+  }
+
+  private static MemorySegment workspace(LaunchContext context) {
+    return context.workspace() instanceof HostMemory memory
+        ? memory.segment().asSlice(context.workspaceOffset(), context.workspaceBytes())
+        : MemorySegment.NULL;
   }
 }

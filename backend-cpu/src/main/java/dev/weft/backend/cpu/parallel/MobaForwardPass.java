@@ -1,8 +1,8 @@
 package dev.weft.backend.cpu.parallel;
 
 import dev.weft.Tensor;
+import dev.weft.backend.cpu.arithmetic.Arithmetic;
 import dev.weft.backend.cpu.host.Elements;
-import dev.weft.backend.cpu.host.WorkPool;
 import dev.weft.backend.cpu.moba.MobaSequence;
 import dev.weft.moba.MobaAttentionSpec;
 import java.util.Arrays;
@@ -10,30 +10,56 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Attention of all queries, packed or paged. A task is one tile of queries: it selects blocks, then
- * walks them with a running softmax per row. Used by one launch.
+ * Attention of all queries, packed or paged.
+ *
+ * <p>A task has up to a thousand query rows of one kv head. It selects their blocks, turns the
+ * selection over, and takes the blocks in ascending order, each loaded once for all rows that read
+ * it. These rows pass in batches of {@link Arithmetic#LANES}: they are the lanes of a panel, so
+ * that scores, probabilities and weighted values are panels too, and the softmax runs along the
+ * keys without a sum across a vector. A batch attends to a block as flash attention does, tile by
+ * tile, and then joins its rows' running softmax.
+ *
+ * <p>What a row gets depends on itself and the keys alone, not on the rows beside it: decoding a
+ * token gives the bits of its prefill. Used by one launch.
  */
 final class MobaForwardPass {
+  private static final int LANES = Arithmetic.LANES;
+  private static final int TILE = MobaSpan.TILE;
+
+  // Arrays of the scratch beyond those of MobaSpan.
+  private static final int QUERIES = 2;
+  private static final int SCORES = 3;
+  private static final int PART = 4;
+  private static final int WEIGHTED = 5;
+  private static final int MAX = 6;
+  private static final int SUM = 7;
+  private static final int BUFFER = 8;
+
   private final MobaAttentionSpec spec;
+  private final Compute compute;
+  private final Arithmetic arithmetic;
   private final Elements q;
   private final Elements out;
   private final @Nullable Elements lse;
   private final @Nullable Elements selection;
-  private final MobaQueries.Cut cut;
+  private final MobaRows.Cut cut;
 
   MobaForwardPass(
       MobaAttentionSpec spec,
+      Compute compute,
       List<MobaSequence> sequences,
       Tensor q,
       Tensor out,
       @Nullable Tensor lse,
       @Nullable Tensor selection) {
     this.spec = spec;
+    this.compute = compute;
+    arithmetic = compute.arithmetic();
     this.q = Elements.of(q);
     this.out = Elements.of(out);
     this.lse = lse == null ? null : Elements.of(lse);
     this.selection = selection == null ? null : Elements.of(selection);
-    cut = new MobaQueries.Cut(spec, sequences);
+    cut = new MobaRows.Cut(spec, sequences, compute.threads());
   }
 
   /** Finds the means of one sequence and kv head. */
@@ -42,106 +68,155 @@ final class MobaForwardPass {
   }
 
   /** Attends with the kv heads from one up to another. */
-  void run(WorkPool pool, MeansOf means, int fromHead, int toHead) {
+  void run(MeansOf means, int fromHead, int toHead) {
     int heads = toHead - fromHead;
-    pool.run(
-        Math.multiplyExact(cut.tiles(), heads),
-        task -> {
-          int tile = task / heads;
-          int kvHead = fromHead + task % heads;
-          attend(cut.tile(tile, kvHead), means.of(cut.sequenceOf(tile), kvHead));
+    int tasks = cut.tasks();
+    compute.run(
+        Math.multiplyExact(tasks, heads),
+        (i, scratch) -> {
+          // The last rows of a sequence see most and take longest: they go first.
+          int task = tasks - 1 - i / heads;
+          int kvHead = fromHead + i % heads;
+          MobaRows rows = cut.rows(task, kvHead);
+          MobaSelector.select(
+              spec, arithmetic, scratch, rows, q, means.of(cut.sequenceOf(task), kvHead));
+          Softmax softmax = new Softmax(rows, scratch);
+          rows.eachBlock(softmax);
+          softmax.store();
         });
   }
 
-  private void attend(MobaQueries queries, MobaSelector.Means means) {
-    float[] query = queries.load(q);
-    MobaSelector.select(spec, queries, query, means);
-    Rows rows = new Rows(queries, query);
-    queries.walk(rows);
-    rows.store();
-  }
-
   /** The running softmax of each row: its maximum, its sum, its weighted values. */
-  private final class Rows implements MobaQueries.Visitor {
+  private final class Softmax implements MobaRows.Visitor {
     private final int dim = spec.headDim();
     private final int valueDim = spec.valueDim();
-    private final MobaQueries queries;
-    private final float[] query;
+    private final MobaRows rows;
+    private final MobaSpan span;
     private final float[] max;
-    private final double[] sum;
+    private final float[] sum;
     private final float[] weighted;
-    private final float[] k = new float[MobaTile.KEYS * dim];
-    private final float[] transposed = new float[MobaTile.KEYS * dim];
-    private final float[] v = new float[MobaTile.KEYS * valueDim];
-    private final boolean[] absent = new boolean[MobaTile.KEYS];
-    private final float[] s = new float[MobaTile.KEYS];
-    private final float[] scratch = new float[MobaTile.KEYS];
-    private final float[] part = new float[valueDim];
+    // Of one batch.
+    private final float[] queries;
+    private final float[] scores;
+    private final float[] part;
+    private final float[] buffer;
+    private final float[] batchMax = new float[LANES];
+    private final float[] batchSum = new float[LANES];
+    private final float[] before = new float[LANES];
+    private final float[] correction = new float[LANES];
+    private final int[] seen = new int[LANES];
+    private final int[] visible = new int[LANES];
 
-    Rows(MobaQueries queries, float[] query) {
-      this.queries = queries;
-      this.query = query;
-      max = new float[queries.rows];
-      Arrays.fill(max, Float.NEGATIVE_INFINITY);
-      sum = new double[queries.rows];
-      weighted = new float[queries.rows * valueDim];
+    Softmax(MobaRows rows, TaskScratch scratch) {
+      this.rows = rows;
+      span =
+          new MobaSpan(spec, arithmetic, scratch, rows.sequence, rows.kvHead, MobaSpan.MOST_KEYS);
+      max = scratch.floats(MAX, rows.rows);
+      sum = scratch.floats(SUM, rows.rows);
+      weighted = scratch.floats(WEIGHTED, rows.rows * valueDim);
+      queries = scratch.floats(QUERIES, dim * LANES);
+      scores = scratch.floats(SCORES, TILE * LANES);
+      part = scratch.floats(PART, valueDim * LANES);
+      buffer = scratch.floats(BUFFER, Math.max(dim, valueDim));
+      Arrays.fill(max, 0, rows.rows, Float.NEGATIVE_INFINITY);
+      Arrays.fill(sum, 0, rows.rows, 0);
+      Arrays.fill(weighted, 0, rows.rows * valueDim, 0);
     }
 
     @Override
-    public void load(int from, int count) {
-      MobaTile.loadKeys(queries.sequence, queries.kvHead, from, count, dim, k, absent);
-      MobaTile.transpose(k, count, dim, transposed);
-      MobaTile.loadValues(queries.sequence, queries.kvHead, from, count, valueDim, v);
-    }
-
-    @Override
-    public void visit(int row, int visible) {
-      MobaTile.dots(query, row * dim, dim, transposed, visible, s, scratch);
-      float highest = max[row];
-      for (int j = 0; j < visible; j++) {
-        s[j] = absent[j] ? Float.NEGATIVE_INFINITY : s[j] * spec.scale();
-        highest = Math.max(highest, s[j]);
-      }
-      if (highest == Float.NEGATIVE_INFINITY) {
-        return; // no key yet
-      }
-      // Each tile is summed apart: adding thousands of like terms one by one would lose more.
-      Arrays.fill(part, 0);
-      double tileSum = 0;
-      for (int j = 0; j < visible; j++) {
-        float p = (float) Math.exp(s[j] - highest);
-        tileSum += p;
-        if (!absent[j]) {
-          MobaTile.addScaled(p, v, j * valueDim, part, 0, valueDim);
+    public void visit(int block, int[] readers, int from, int to, boolean own) {
+      int start = block * spec.blockSize();
+      int last = own ? rows.position(readers[to - 1]) : start + spec.blockSize() - 1;
+      for (int first = start; first <= last; first += MobaSpan.MOST_KEYS) {
+        span.load(first, Math.min(MobaSpan.MOST_KEYS, last - first + 1));
+        // 0 times what a row does not see would be NaN: such a batch has one row, and its keys
+        // only.
+        int step = own && !span.isFinite() ? 1 : LANES;
+        for (int batch = from; batch < to; batch += step) {
+          attend(readers, batch, Math.min(step, to - batch), own);
         }
       }
-      float rescale = (float) Math.exp(max[row] - highest);
-      for (int c = 0; c < valueDim; c++) {
-        int at = row * valueDim + c;
-        weighted[at] = weighted[at] * rescale + part[c];
+    }
+
+    private void attend(int[] readers, int from, int count, boolean own) {
+      int lanes = arithmetic.wholeVectors(count);
+      Arrays.fill(seen, span.keys());
+      int most = own ? 0 : span.keys();
+      for (int lane = 0; own && lane < count; lane++) {
+        seen[lane] = span.seenFrom(rows.position(readers[from + lane]));
+        most = Math.max(most, seen[lane]);
       }
-      sum[row] = sum[row] * rescale + tileSum;
-      max[row] = highest;
+      if (most == 0) {
+        return;
+      }
+      rows.pack(arithmetic, q, readers, from, count, queries, buffer);
+      Arrays.fill(batchMax, Float.NEGATIVE_INFINITY);
+      Arrays.fill(batchSum, 0);
+      Arrays.fill(part, 0, valueDim * LANES, 0);
+      for (int first = 0; first < most; first += TILE) {
+        tile(first, Math.min(TILE, most - first), lanes, count);
+      }
+      join(readers, from, count);
+    }
+
+    private void tile(int first, int keys, int lanes, int count) {
+      boolean all = true;
+      for (int lane = 0; lane < LANES; lane++) {
+        visible[lane] = seen[lane] - first;
+        all &= lane >= count || visible[lane] >= keys;
+      }
+      Arrays.fill(scores, 0, keys * LANES, 0);
+      arithmetic.multiplyRows(keys, dim, lanes, span.k, first * dim, dim, queries, 0, scores, 0);
+      arithmetic.softmaxStep(
+          scores, keys, lanes, spec.scale(), all ? null : visible, batchMax, batchSum, correction);
+      if (first > 0) {
+        arithmetic.scaleLanes(part, valueDim, lanes, correction);
+      }
+      float[] v = span.v;
+      arithmetic.multiplyColumns(
+          valueDim, keys, lanes, v, first * valueDim, valueDim, scores, 0, part, 0);
+    }
+
+    /** Adds a batch to its rows' running softmax. */
+    private void join(int[] readers, int from, int count) {
+      for (int lane = 0; lane < count; lane++) {
+        float old = max[readers[from + lane]];
+        float highest = Math.max(old, batchMax[lane]);
+        float reference = highest == Float.NEGATIVE_INFINITY ? 0 : highest;
+        before[lane] = old - reference;
+        correction[lane] = batchMax[lane] - reference;
+        max[readers[from + lane]] = highest;
+      }
+      arithmetic.exp(before, 0, count);
+      arithmetic.exp(correction, 0, count);
+      for (int lane = 0; lane < count; lane++) {
+        int row = readers[from + lane];
+        // Scores that are all NaN leave no maximum, but a sum.
+        float factor = batchMax[lane] == Float.NEGATIVE_INFINITY ? 1 : correction[lane];
+        Panels.toRow(part, lane, valueDim, buffer, 0);
+        arithmetic.scaleAndAdd(before[lane], factor, buffer, 0, weighted, row * valueDim, valueDim);
+        sum[row] = sum[row] * before[lane] + batchSum[lane] * factor;
+      }
     }
 
     /** Writes what was asked for. A row that saw no key has out 0, lse -inf and no block. */
     void store() {
-      for (int r = 0; r < queries.rows; r++) {
+      for (int r = 0; r < rows.rows; r++) {
         boolean any = sum[r] != 0;
-        for (int c = 0; any && c < valueDim; c++) {
-          weighted[r * valueDim + c] = (float) (weighted[r * valueDim + c] / sum[r]);
+        for (int c = 0; c < valueDim; c++) {
+          buffer[c] = any ? weighted[r * valueDim + c] / sum[r] : 0;
         }
-        long t = queries.token(r);
-        int h = queries.head(r);
+        rows.write(arithmetic, buffer, 0, out, r);
+        long t = rows.token(r);
+        int h = rows.head(r);
         if (lse != null) {
           lse.set(t, h, any ? max[r] + Math.log(sum[r]) : Double.NEGATIVE_INFINITY);
         }
         for (int slot = 0; selection != null && slot < spec.topK() - 1; slot++) {
-          int[] past = queries.past[r];
+          int[] past = rows.past[r];
           selection.set(t, h, slot, any && slot < past.length ? past[slot] : -1);
         }
       }
-      queries.store(weighted, out);
     }
   }
 }

@@ -1,8 +1,8 @@
 package dev.weft.backend.cpu.parallel;
 
 import dev.weft.Tensor;
+import dev.weft.backend.cpu.arithmetic.Arithmetic;
 import dev.weft.backend.cpu.host.Elements;
-import dev.weft.backend.cpu.host.WorkPool;
 import dev.weft.backend.cpu.moba.MobaSequence;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moba.MobaBackward;
@@ -13,14 +13,34 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * dk = scale dS^T q and dv = P^T dout, each key's summed over all rows of its group that read it. A
- * task is a tile of keys (or several small blocks) of one kv head, to which its readers come in
- * order: those of its own block, then those that selected it.
+ * task is a part of a block (or several small blocks) of one kv head, whose keys, values and sums
+ * stay in the second-level cache while its readers come past in order: those of its own block, then
+ * those that selected it.
+ *
+ * <p>A batch of readers is lanes where scores are computed, and the dimension that is summed over
+ * where gradients are: there the lanes are columns of dk and dv.
  */
 final class MobaKeyGradients {
-  // Readers whose sums are kept apart before they join the total: thousands may read one key.
-  private static final int RUN = 64;
+  private static final int LANES = Arithmetic.LANES;
+  private static final int TILE = MobaSpan.TILE;
+
+  // Keys and values, and as many sums, at D = 128: 512 KiB.
+  private static final int MOST_KEYS = 256;
+
+  // Arrays of the scratch beyond those of MobaSpan.
+  private static final int QUERIES = 2;
+  private static final int SCORES = 3;
+  private static final int DP = 4;
+  private static final int GRADIENTS = 5;
+  private static final int QUERY_ROWS = 6;
+  private static final int GRADIENT_ROWS = 7;
+  private static final int BUFFER = 8;
+  private static final int DK = 9;
+  private static final int DV = 10;
 
   private final MobaAttentionSpec spec;
+  private final Compute compute;
+  private final Arithmetic arithmetic;
   private final List<MobaSequence> sequences;
   private final MobaReaders readers;
   private final int group;
@@ -32,8 +52,14 @@ final class MobaKeyGradients {
   private final @Nullable Elements dv;
 
   MobaKeyGradients(
-      MobaAttentionSpec spec, List<MobaSequence> sequences, MobaBackward a, MobaReaders readers) {
+      MobaAttentionSpec spec,
+      Compute compute,
+      List<MobaSequence> sequences,
+      MobaBackward a,
+      MobaReaders readers) {
     this.spec = spec;
+    this.compute = compute;
+    arithmetic = compute.arithmetic();
     this.sequences = sequences;
     this.readers = readers;
     group = spec.heads() / spec.kvHeads();
@@ -47,130 +73,210 @@ final class MobaKeyGradients {
     dv = valueGradients == null ? null : Elements.of(valueGradients);
   }
 
-  void run(WorkPool pool, int fromHead, int toHead) {
-    List<MobaBlockTable.Piece> pieces = new ArrayList<>();
-    int blocksPerPiece = Math.max(1, MobaTile.KEYS / spec.blockSize());
+  /** Positions of one sequence: a part of a block, or whole small blocks. */
+  private record Piece(int sequence, int from, int to) {}
+
+  void run(int fromHead, int toHead) {
+    List<Piece> pieces = new ArrayList<>();
+    int size = spec.blockSize();
     for (int s = 0; s < sequences.size(); s++) {
-      int blocks = Math.ceilDiv(sequences.get(s).keys(), spec.blockSize());
-      MobaBlockTable.cut(s, 0, blocks, blocksPerPiece, pieces);
+      int keys = sequences.get(s).keys();
+      long step = size <= MOST_KEYS ? (long) MOST_KEYS / size * size : size;
+      for (long start = 0; start < keys; start += step) {
+        int end = (int) Math.min(keys, start + step);
+        for (int from = (int) start; from < end; from += MOST_KEYS) {
+          pieces.add(new Piece(s, from, Math.min(end, from + MOST_KEYS)));
+        }
+      }
     }
     int heads = toHead - fromHead;
-    pool.run(
+    compute.run(
         Math.multiplyExact(pieces.size(), heads),
-        task -> {
-          MobaBlockTable.Piece piece = pieces.get(task / heads);
-          Keys keys = new Keys(piece.sequence(), fromHead + task % heads);
-          for (int block = piece.from(); block < piece.to(); block++) {
-            keys.block(block);
+        (task, scratch) -> {
+          Piece piece = pieces.get(task / heads);
+          Gradients gradients = new Gradients(piece.sequence, fromHead + task % heads, scratch);
+          for (int from = piece.from; from < piece.to; ) {
+            int block = from / size;
+            int to = (int) Math.min(piece.to, (block + 1L) * size);
+            gradients.keys(block, from, to);
+            from = to;
           }
         });
   }
 
-  private final class Keys {
+  private final class Gradients {
     private final int dim = spec.headDim();
     private final int valueDim = spec.valueDim();
     private final int s;
     private final int kvHead;
     private final MobaSequence sequence;
-    private final float[] k = new float[MobaTile.KEYS * dim];
-    private final float[] v = new float[MobaTile.KEYS * valueDim];
-    private final float[] transposedKeys = new float[MobaTile.KEYS * dim];
-    private final float[] transposedValues = new float[MobaTile.KEYS * valueDim];
-    private final boolean[] absent = new boolean[MobaTile.KEYS];
-    private final float[] keySum = new float[MobaTile.KEYS * dim];
-    private final float[] valueSum = new float[MobaTile.KEYS * valueDim];
-    private final float[] keyPart = new float[MobaTile.KEYS * dim];
-    private final float[] valuePart = new float[MobaTile.KEYS * valueDim];
-    private final float[] query = new float[dim];
-    private final float[] gradient = new float[valueDim];
-    private final float[] output = new float[valueDim];
-    private final float[] scores = new float[MobaTile.KEYS];
-    private final float[] dp = new float[MobaTile.KEYS];
-    private final float[] scratch = new float[MobaTile.KEYS];
-    private int count;
-    private int pending;
+    private final MobaSpan span;
+    private final float[] dkSums;
+    private final float[] dvSums;
+    // Of one batch: as lanes, and as rows in panels of columns.
+    private final float[] queries;
+    private final float[] gradients;
+    private final float[] queryRows;
+    private final float[] gradientRows;
+    private final float[] scores;
+    private final float[] dp;
+    private final float[] buffer;
+    private final float[] batchLse = new float[LANES];
+    private final float[] batchDelta = new float[LANES];
+    private final int[] seen = new int[LANES];
+    private final int[] visible = new int[LANES];
+    private int batched;
 
-    Keys(int s, int kvHead) {
+    Gradients(int s, int kvHead, TaskScratch scratch) {
       this.s = s;
       this.kvHead = kvHead;
       sequence = sequences.get(s);
+      span = new MobaSpan(spec, arithmetic, scratch, sequence, kvHead, MOST_KEYS);
+      dkSums = scratch.floats(DK, columnPanels(dim) * MOST_KEYS * LANES);
+      dvSums = scratch.floats(DV, columnPanels(valueDim) * MOST_KEYS * LANES);
+      queries = scratch.floats(QUERIES, dim * LANES);
+      gradients = scratch.floats(GRADIENTS, valueDim * LANES);
+      queryRows = scratch.floats(QUERY_ROWS, columnPanels(dim) * LANES * LANES);
+      gradientRows = scratch.floats(GRADIENT_ROWS, columnPanels(valueDim) * LANES * LANES);
+      scores = scratch.floats(SCORES, TILE * LANES);
+      dp = scratch.floats(DP, TILE * LANES);
+      buffer = scratch.floats(BUFFER, dim + 2 * valueDim);
     }
 
-    void block(int block) {
-      int start = block * spec.blockSize();
-      int end = (int) Math.min((long) start + spec.blockSize(), sequence.keys());
-      for (int from = start; from < end; from += MobaTile.KEYS) {
-        tile(block, from, Math.min(end, from + MobaTile.KEYS), end);
-      }
+    private static int columnPanels(int columns) {
+      return Math.ceilDiv(columns, LANES);
     }
 
-    private void tile(int block, int from, int to, int blockEnd) {
-      count = to - from;
-      MobaTile.loadKeys(sequence, kvHead, from, count, dim, k, absent);
-      MobaTile.transpose(k, count, dim, transposedKeys);
-      MobaTile.loadValues(sequence, kvHead, from, count, valueDim, v);
-      MobaTile.transpose(v, count, valueDim, transposedValues);
-      Arrays.fill(keySum, 0);
-      Arrays.fill(valueSum, 0);
-      Arrays.fill(keyPart, 0);
-      Arrays.fill(valuePart, 0);
-      pending = 0;
-      for (int position = from; position < blockEnd; position++) {
+    /** Computes the gradients of keys of one block. */
+    void keys(int block, int from, int to) {
+      span.load(from, to - from);
+      Arrays.fill(dkSums, 0);
+      Arrays.fill(dvSums, 0);
+      Arrays.fill(seen, span.keys());
+      batched = 0;
+      long end = Math.min((block + 1L) * spec.blockSize(), sequence.keys());
+      for (int position = from; position < end; position++) {
         for (int g = 0; g < group; g++) {
-          read((long) position * group + g, Math.min(count, position - from + 1));
+          read((long) position * group + g, Math.min(to, position + 1) - from);
         }
       }
-      readers.each(s, kvHead, block, row -> read(row, count));
-      join();
-      store(from);
+      finish();
+      readers.each(s, kvHead, block, row -> read(row, to - from));
+      finish();
+      store(from, to);
     }
 
-    private void read(long row, int visible) {
+    /** Adds a reader to the batch. */
+    private void read(long row, int sees) {
       long t = sequence.firstRow() + row / group;
       int h = kvHead * group + (int) (row % group);
-      q.copyRow(query, 0, t, h);
-      dout.copyRow(gradient, 0, t, h);
-      out.copyRow(output, 0, t, h);
-      float delta = MobaTile.dot(gradient, 0, output, 0, valueDim);
-      float logSum = lse.getFloat(t, h);
-      MobaTile.dots(query, 0, dim, transposedKeys, visible, scores, scratch);
-      MobaTile.dots(gradient, 0, valueDim, transposedValues, visible, dp, scratch);
-      for (int j = 0; j < visible; j++) {
-        float p = (float) Math.exp(scores[j] * spec.scale() - logSum);
-        MobaTile.addScaled(p, gradient, 0, valuePart, j * valueDim, valueDim);
-        MobaTile.addScaled(p * (dp[j] - delta), query, 0, keyPart, j * dim, dim);
+      read(q, t, h, 0);
+      read(dout, t, h, dim);
+      read(out, t, h, dim + valueDim);
+      // 0 times what is not finite would be NaN: such a row is a batch of its own.
+      boolean alone =
+          sees < span.keys() && !(MobaSpan.isFinite(buffer, dim + valueDim) && span.isFinite());
+      if (alone) {
+        finish();
       }
-      if (++pending == RUN) {
-        join();
-      }
-    }
-
-    private void join() {
-      add(keyPart, keySum, count * dim);
-      add(valuePart, valueSum, count * valueDim);
-      pending = 0;
-    }
-
-    private static void add(float[] part, float[] sum, int length) {
-      for (int i = 0; i < length; i++) {
-        sum[i] += part[i];
-        part[i] = 0;
+      int lane = batched;
+      batchLse[lane] = lse.getFloat(t, h);
+      batchDelta[lane] = arithmetic.dot(buffer, dim, buffer, dim + valueDim, valueDim);
+      seen[lane] = sees;
+      Panels.toLane(buffer, 0, dim, queries, lane);
+      Panels.toLane(buffer, dim, valueDim, gradients, lane);
+      toColumns(buffer, 0, dim, queryRows, lane);
+      toColumns(buffer, dim, valueDim, gradientRows, lane);
+      batched++;
+      if (alone || batched == LANES) {
+        finish();
       }
     }
 
-    private void store(int from) {
-      for (int j = 0; j < count; j++) {
-        long t = (long) sequence.firstRow() + from + j;
-        for (int c = 0; c < dim; c++) {
-          keySum[j * dim + c] *= spec.scale();
+    private void read(Elements elements, long t, int h, int at) {
+      arithmetic.read(
+          elements.dataType(),
+          elements.segment(),
+          elements.byteOffset(t, h),
+          buffer,
+          at,
+          Math.toIntExact(elements.size(2)));
+    }
+
+    private static void toColumns(float[] row, int from, int width, float[] panels, int lane) {
+      for (int c = 0; c < width; c += LANES) {
+        int at = (c / LANES * LANES + lane) * LANES;
+        System.arraycopy(row, from + c, panels, at, Math.min(LANES, width - c));
+      }
+    }
+
+    /** Adds the batch's part to the sums. */
+    private void finish() {
+      if (batched == 0) {
+        return;
+      }
+      int lanes = arithmetic.wholeVectors(batched);
+      int most = 0;
+      for (int lane = 0; lane < batched; lane++) {
+        most = Math.max(most, seen[lane]);
+      }
+      for (int first = 0; first < most; first += TILE) {
+        int keys = Math.min(TILE, most - first);
+        boolean all = true;
+        for (int lane = 0; lane < LANES; lane++) {
+          visible[lane] = seen[lane] - first;
+          all &= lane >= batched || visible[lane] >= keys;
         }
+        Arrays.fill(scores, 0, keys * LANES, 0);
+        Arrays.fill(dp, 0, keys * LANES, 0);
+        arithmetic.multiplyRows(keys, dim, lanes, span.k, first * dim, dim, queries, 0, scores, 0);
+        arithmetic.multiplyRows(
+            keys, valueDim, lanes, span.v, first * valueDim, valueDim, gradients, 0, dp, 0);
+        arithmetic.softmaxGradient(
+            scores, dp, keys, lanes, spec.scale(), all ? null : visible, batchLse, batchDelta);
+        add(scores, first, keys, gradientRows, valueDim, dvSums);
+        add(dp, first, keys, queryRows, dim, dkSums);
+      }
+      batched = 0;
+    }
+
+    private void add(float[] factors, int first, int keys, float[] rows, int width, float[] sums) {
+      for (int c = 0; c < width; c += LANES) {
+        int lanes = arithmetic.wholeVectors(Math.min(LANES, width - c));
+        int panel = c / LANES * LANES * LANES;
+        int at = (c / LANES * MOST_KEYS + first) * LANES;
+        arithmetic.multiplyRows(keys, batched, lanes, factors, 0, LANES, rows, panel, sums, at);
+      }
+    }
+
+    private void store(int from, int to) {
+      for (int j = 0; j < to - from; j++) {
+        long t = (long) sequence.firstRow() + from + j;
         if (dk != null) {
-          dk.setRow(keySum, j * dim, t, kvHead);
+          fromColumns(dkSums, j, dim, spec.scale());
+          write(dk, t);
         }
         if (dv != null) {
-          dv.setRow(valueSum, j * valueDim, t, kvHead);
+          fromColumns(dvSums, j, valueDim, 1);
+          write(dv, t);
         }
       }
+    }
+
+    private void fromColumns(float[] panels, int key, int width, float scale) {
+      for (int c = 0; c < width; c++) {
+        buffer[c] = panels[(c / LANES * MOST_KEYS + key) * LANES + c % LANES] * scale;
+      }
+    }
+
+    private void write(Elements elements, long t) {
+      arithmetic.write(
+          elements.dataType(),
+          buffer,
+          0,
+          elements.segment(),
+          elements.byteOffset(t, kvHead),
+          Math.toIntExact(elements.size(2)));
     }
   }
 }

@@ -1,8 +1,8 @@
 package dev.weft.backend.cpu.parallel;
 
 import dev.weft.Tensor;
+import dev.weft.backend.cpu.arithmetic.Arithmetic;
 import dev.weft.backend.cpu.host.Elements;
-import dev.weft.backend.cpu.host.WorkPool;
 import dev.weft.backend.cpu.moba.MobaSequence;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moba.MobaBackward;
@@ -10,20 +10,44 @@ import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** dq = scale dS k: a task is a tile of queries, which walks its blocks as forward does. */
+/**
+ * dq = scale dS k. Tasks, blocks and batches are those of {@link MobaForwardPass}: query rows are
+ * lanes, and scores, probabilities, their gradients and dq are panels.
+ */
 final class MobaQueryGradients {
+  private static final int LANES = Arithmetic.LANES;
+  private static final int TILE = MobaSpan.TILE;
+
+  // Arrays of the scratch beyond those of MobaSpan.
+  private static final int QUERIES = 2;
+  private static final int SCORES = 3;
+  private static final int PART = 4;
+  private static final int SUMS = 5;
+  private static final int GRADIENTS = 6;
+  private static final int DELTA = 7;
+  private static final int BUFFER = 8;
+  private static final int DP = 9;
+
   private final MobaAttentionSpec spec;
+  private final Compute compute;
+  private final Arithmetic arithmetic;
   private final Elements q;
   private final Elements out;
   private final Elements lse;
   private final Elements dout;
   private final Elements dq;
   private final @Nullable Elements selection;
-  private final MobaQueries.Cut cut;
+  private final MobaRows.Cut cut;
 
   MobaQueryGradients(
-      MobaAttentionSpec spec, List<MobaSequence> sequences, MobaBackward a, Tensor dq) {
+      MobaAttentionSpec spec,
+      Compute compute,
+      List<MobaSequence> sequences,
+      MobaBackward a,
+      Tensor dq) {
     this.spec = spec;
+    this.compute = compute;
+    arithmetic = compute.arithmetic();
     q = Elements.of(a.q());
     out = Elements.of(a.out());
     lse = Elements.of(a.lse());
@@ -31,80 +55,129 @@ final class MobaQueryGradients {
     this.dq = Elements.of(dq);
     Tensor given = a.selection();
     selection = given == null ? null : Elements.of(given);
-    cut = new MobaQueries.Cut(spec, sequences);
+    cut = new MobaRows.Cut(spec, sequences, compute.threads());
   }
 
-  void run(WorkPool pool) {
+  void run() {
     int heads = spec.kvHeads();
-    pool.run(
-        Math.multiplyExact(cut.tiles(), heads),
-        task -> {
-          MobaQueries queries = cut.tile(task / heads, task % heads);
-          queries.takeSelection(selection);
-          Rows rows = new Rows(queries);
-          queries.walk(rows);
-          rows.store();
+    int tasks = cut.tasks();
+    compute.run(
+        Math.multiplyExact(tasks, heads),
+        (i, scratch) -> {
+          // The last rows of a sequence see most and take longest: they go first.
+          MobaRows rows = cut.rows(tasks - 1 - i / heads, i % heads);
+          rows.takeSelection(selection);
+          Gradient gradient = new Gradient(rows, scratch);
+          rows.eachBlock(gradient);
+          gradient.store();
         });
   }
 
-  private final class Rows implements MobaQueries.Visitor {
+  private final class Gradient implements MobaRows.Visitor {
     private final int dim = spec.headDim();
     private final int valueDim = spec.valueDim();
-    private final MobaQueries queries;
-    private final float[] query;
-    private final float[] gradient;
+    private final MobaRows rows;
+    private final MobaSpan span;
     private final float[] delta;
-    private final float[] sum;
-    private final float[] k = new float[MobaTile.KEYS * dim];
-    private final float[] v = new float[MobaTile.KEYS * valueDim];
-    private final float[] transposedKeys = new float[MobaTile.KEYS * dim];
-    private final float[] transposedValues = new float[MobaTile.KEYS * valueDim];
-    private final boolean[] absent = new boolean[MobaTile.KEYS];
-    private final float[] s = new float[MobaTile.KEYS];
-    private final float[] dp = new float[MobaTile.KEYS];
-    private final float[] scratch = new float[MobaTile.KEYS];
-    private final float[] part = new float[dim];
+    private final float[] sums;
+    // Of one batch.
+    private final float[] queries;
+    private final float[] gradients;
+    private final float[] scores;
+    private final float[] dp;
+    private final float[] part;
+    private final float[] buffer;
+    private final float[] batchLse = new float[LANES];
+    private final float[] batchDelta = new float[LANES];
+    private final int[] seen = new int[LANES];
+    private final int[] visible = new int[LANES];
 
-    Rows(MobaQueries queries) {
-      this.queries = queries;
-      query = queries.load(q);
-      gradient = queries.load(dout);
-      float[] output = queries.load(out);
-      delta = new float[queries.rows];
-      for (int r = 0; r < queries.rows; r++) {
-        delta[r] = MobaTile.dot(gradient, r * valueDim, output, r * valueDim, valueDim);
+    Gradient(MobaRows rows, TaskScratch scratch) {
+      this.rows = rows;
+      span =
+          new MobaSpan(spec, arithmetic, scratch, rows.sequence, rows.kvHead, MobaSpan.MOST_KEYS);
+      sums = scratch.floats(SUMS, rows.rows * dim);
+      delta = scratch.floats(DELTA, rows.rows);
+      queries = scratch.floats(QUERIES, dim * LANES);
+      gradients = scratch.floats(GRADIENTS, valueDim * LANES);
+      scores = scratch.floats(SCORES, TILE * LANES);
+      dp = scratch.floats(DP, TILE * LANES);
+      part = scratch.floats(PART, dim * LANES);
+      buffer = scratch.floats(BUFFER, dim + 2 * valueDim);
+      Arrays.fill(sums, 0, rows.rows * dim, 0);
+      for (int r = 0; r < rows.rows; r++) {
+        rows.read(arithmetic, dout, r, buffer, 0);
+        rows.read(arithmetic, out, r, buffer, valueDim);
+        delta[r] = arithmetic.dot(buffer, 0, buffer, valueDim, valueDim);
       }
-      sum = new float[queries.rows * dim];
     }
 
     @Override
-    public void load(int from, int count) {
-      MobaTile.loadKeys(queries.sequence, queries.kvHead, from, count, dim, k, absent);
-      MobaTile.transpose(k, count, dim, transposedKeys);
-      MobaTile.loadValues(queries.sequence, queries.kvHead, from, count, valueDim, v);
-      MobaTile.transpose(v, count, valueDim, transposedValues);
+    public void visit(int block, int[] readers, int from, int to, boolean own) {
+      int start = block * spec.blockSize();
+      int last = own ? rows.position(readers[to - 1]) : start + spec.blockSize() - 1;
+      for (int first = start; first <= last; first += MobaSpan.MOST_KEYS) {
+        span.load(first, Math.min(MobaSpan.MOST_KEYS, last - first + 1));
+        // 0 times what a row does not see would be NaN: such a batch has one row, and its keys
+        // only.
+        int step = own && !span.isFinite() ? 1 : LANES;
+        for (int batch = from; batch < to; batch += step) {
+          gradient(readers, batch, Math.min(step, to - batch), own);
+        }
+      }
     }
 
-    @Override
-    public void visit(int row, int visible) {
-      float logSum = lse.getFloat(queries.token(row), queries.head(row));
-      MobaTile.dots(query, row * dim, dim, transposedKeys, visible, s, scratch);
-      MobaTile.dots(gradient, row * valueDim, valueDim, transposedValues, visible, dp, scratch);
-      Arrays.fill(part, 0);
-      for (int j = 0; j < visible; j++) {
-        float p = (float) Math.exp(s[j] * spec.scale() - logSum);
-        MobaTile.addScaled(p * (dp[j] - delta[row]), k, j * dim, part, 0, dim);
+    private void gradient(int[] readers, int from, int count, boolean own) {
+      int lanes = arithmetic.wholeVectors(count);
+      Arrays.fill(seen, span.keys());
+      int most = own ? 0 : span.keys();
+      for (int lane = 0; lane < count; lane++) {
+        int row = readers[from + lane];
+        if (own) {
+          seen[lane] = span.seenFrom(rows.position(row));
+          most = Math.max(most, seen[lane]);
+        }
+        batchLse[lane] = lse.getFloat(rows.token(row), rows.head(row));
+        batchDelta[lane] = delta[row];
       }
-      for (int c = 0; c < dim; c++) {
-        sum[row * dim + c] += part[c];
+      if (most == 0) {
+        return;
       }
+      rows.pack(arithmetic, q, readers, from, count, queries, buffer);
+      rows.pack(arithmetic, dout, readers, from, count, gradients, buffer);
+      Arrays.fill(part, 0, dim * LANES, 0);
+      for (int first = 0; first < most; first += TILE) {
+        tile(first, Math.min(TILE, most - first), lanes, count);
+      }
+      for (int lane = 0; lane < count; lane++) {
+        Panels.toRow(part, lane, dim, buffer, 0);
+        arithmetic.addScaled(1, buffer, 0, sums, readers[from + lane] * dim, dim);
+      }
+    }
+
+    private void tile(int first, int keys, int lanes, int count) {
+      boolean all = true;
+      for (int lane = 0; lane < LANES; lane++) {
+        visible[lane] = seen[lane] - first;
+        all &= lane >= count || visible[lane] >= keys;
+      }
+      Arrays.fill(scores, 0, keys * LANES, 0);
+      Arrays.fill(dp, 0, keys * LANES, 0);
+      arithmetic.multiplyRows(keys, dim, lanes, span.k, first * dim, dim, queries, 0, scores, 0);
+      arithmetic.multiplyRows(
+          keys, valueDim, lanes, span.v, first * valueDim, valueDim, gradients, 0, dp, 0);
+      arithmetic.softmaxGradient(
+          scores, dp, keys, lanes, spec.scale(), all ? null : visible, batchLse, batchDelta);
+      arithmetic.multiplyColumns(dim, keys, lanes, span.k, first * dim, dim, dp, 0, part, 0);
     }
 
     void store() {
-      for (int i = 0; i < sum.length; i++) {
-        sum[i] *= spec.scale();
+      for (int i = 0; i < rows.rows * dim; i++) {
+        sums[i] *= spec.scale();
       }
-      queries.store(sum, dq);
+      for (int r = 0; r < rows.rows; r++) {
+        rows.write(arithmetic, sums, r * dim, dq, r);
+      }
     }
   }
 }

@@ -1,13 +1,26 @@
 package dev.weft.backend.cpu.parallel;
 
+import dev.weft.backend.cpu.arithmetic.Arithmetic;
+import dev.weft.backend.cpu.host.Elements;
 import dev.weft.moba.MobaAttentionSpec;
 import java.util.Arrays;
 
 /**
- * Selects past blocks for a tile of queries: the highest dot products of query and block mean, in
- * F32. Means go through in ascending tiles; each row keeps its best so far.
+ * Selects past blocks for the rows of a task: the highest dot products of query and block mean, in
+ * F32. Means go through in ascending tiles; each row keeps its best so far, so that the scores are
+ * never there all at once.
  */
 final class MobaSelector {
+  private static final int LANES = Arithmetic.LANES;
+
+  // Means that are scored at once.
+  private static final int TILE = 128;
+
+  private static final int QUERIES = 2;
+  private static final int SCORES = 3;
+  private static final int MEANS = 4;
+  private static final int BUFFER = 8;
+
   /** Where means come from. */
   interface Means {
     /** Reads a mean; false, with nothing read, where there is none. */
@@ -16,58 +29,75 @@ final class MobaSelector {
 
   private MobaSelector() {}
 
-  /** Fills {@link MobaQueries#past}. */
-  static void select(MobaAttentionSpec spec, MobaQueries queries, float[] q, Means means) {
-    if (spec.topK() == 1 || queries.sequence.keys() == 0) {
+  /** Fills {@link MobaRows#past}. */
+  static void select(
+      MobaAttentionSpec spec,
+      Arithmetic arithmetic,
+      TaskScratch scratch,
+      MobaRows rows,
+      Elements q,
+      Means means) {
+    if (spec.topK() == 1 || rows.sequence.keys() == 0) {
       return;
     }
     int most = spec.topK() - 1;
-    int scored = 0; // blocks that some row must score
-    for (int r = 0; r < queries.rows; r++) {
-      int own = queries.ownBlock(r);
+    int[] scoring = new int[rows.rows]; // rows with more past blocks than they may select
+    int count = 0;
+    for (int r = 0; r < rows.rows; r++) {
+      int own = rows.ownBlock(r);
       if (own <= most) {
-        queries.past[r] = new int[own];
-        Arrays.setAll(queries.past[r], block -> block);
+        rows.past[r] = new int[own];
+        Arrays.setAll(rows.past[r], block -> block);
       } else {
-        queries.past[r] = new int[most];
-        scored = Math.max(scored, own);
+        rows.past[r] = new int[most];
+        scoring[count++] = r;
       }
-    }
-    if (scored == 0) {
-      return;
     }
     int dim = spec.headDim();
-    float[] rows = new float[MobaTile.KEYS * dim];
-    float[] transposed = new float[MobaTile.KEYS * dim];
-    float[] scores = new float[MobaTile.KEYS];
-    float[] part = new float[MobaTile.KEYS];
-    float[][] best = new float[queries.rows][];
-    for (int from = 0; from < scored; from += MobaTile.KEYS) {
-      int count = Math.min(MobaTile.KEYS, scored - from);
-      for (int j = 0; j < count; j++) {
-        if (!means.copy(from + j, rows, j * dim)) {
-          // Without a mean the block comes last, as any NaN score does.
-          Arrays.fill(rows, j * dim, (j + 1) * dim, Float.NaN);
+    float[] queries = scratch.floats(QUERIES, dim * LANES);
+    float[] scores = scratch.floats(SCORES, TILE * LANES);
+    float[] tile = scratch.floats(MEANS, TILE * dim);
+    float[] buffer = scratch.floats(BUFFER, dim);
+    float[][] best = new float[LANES][most];
+    int tileAt = -1; // which means are loaded
+    for (int first = 0; first < count; first += LANES) {
+      int some = Math.min(LANES, count - first);
+      int lanes = arithmetic.wholeVectors(some);
+      rows.pack(arithmetic, q, scoring, first, some, queries, buffer);
+      int scored = rows.ownBlock(scoring[first + some - 1]);
+      for (int from = 0; from < scored; from += TILE) {
+        int blocks = Math.min(TILE, rows.ownBlock(scoring[count - 1]) - from);
+        if (tileAt != from) {
+          read(means, from, blocks, dim, tile);
+          tileAt = from;
+        }
+        Arrays.fill(scores, 0, blocks * LANES, 0);
+        arithmetic.multiplyRows(blocks, dim, lanes, tile, 0, dim, queries, 0, scores, 0);
+        for (int lane = 0; lane < some; lane++) {
+          int row = scoring[first + lane];
+          int past = Math.min(blocks, rows.ownBlock(row) - from);
+          for (int j = 0; j < past; j++) {
+            float score = scores[j * LANES + lane];
+            insert(
+                Float.isNaN(score) ? Float.NEGATIVE_INFINITY : score,
+                from + j,
+                best[lane],
+                rows.past[row]);
+          }
         }
       }
-      MobaTile.transpose(rows, count, dim, transposed);
-      for (int r = 0; r < queries.rows; r++) {
-        int own = queries.ownBlock(r);
-        if (own <= most || own <= from) {
-          continue;
-        }
-        if (best[r] == null) {
-          best[r] = new float[most];
-        }
-        MobaTile.dots(q, r * dim, dim, transposed, count, scores, part);
-        for (int j = 0; j < Math.min(count, own - from); j++) {
-          float score = Float.isNaN(scores[j]) ? Float.NEGATIVE_INFINITY : scores[j];
-          insert(score, from + j, best[r], queries.past[r]);
-        }
+      for (int lane = 0; lane < some; lane++) {
+        Arrays.sort(rows.past[scoring[first + lane]]);
       }
     }
-    for (int[] blocks : queries.past) {
-      Arrays.sort(blocks);
+  }
+
+  private static void read(Means means, int from, int blocks, int dim, float[] tile) {
+    for (int j = 0; j < blocks; j++) {
+      if (!means.copy(from + j, tile, j * dim)) {
+        // Without a mean the block comes last, as any NaN score does.
+        Arrays.fill(tile, j * dim, (j + 1) * dim, Float.NaN);
+      }
     }
   }
 

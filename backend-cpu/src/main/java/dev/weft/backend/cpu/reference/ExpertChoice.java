@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * single expert has that expert's. The keys of dropped groups are minus infinity: where fewer
  * experts stay than there are slots, the lowest of the others fill them.
  */
-public final class ExpertChoice {
+final class ExpertChoice {
   private ExpertChoice() {}
 
   /**

@@ -7,7 +7,7 @@ import dev.weft.moe.MoeDispatchSpec;
  * What lies between an expert's projections, as a function f(g, u) of one gate and one up value,
  * with its derivatives; float64. Immutable.
  */
-public final class ExpertFunction {
+final class ExpertFunction {
   private static final double SQRT_HALF = Math.sqrt(0.5);
   private static final double SQRT_PI = Math.sqrt(Math.PI);
   private static final double SQRT_TWO_OVER_PI = Math.sqrt(2 / Math.PI);

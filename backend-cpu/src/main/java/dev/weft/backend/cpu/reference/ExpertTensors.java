@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
  * rows of the first projection are counted as {@link ProjectionLayout} does. The shared expert is
  * expert 0 of a set of its own. To be made and used inside the work that a stream runs.
  */
-public final class ExpertTensors {
+final class ExpertTensors {
   private final ProjectionLayout layout;
   private final boolean shared;
   private final @Nullable Elements joined;

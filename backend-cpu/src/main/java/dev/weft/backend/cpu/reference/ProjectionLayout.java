@@ -11,7 +11,7 @@ import dev.weft.moe.MoeDispatchSpec;
  * @param layout how the rows are stored
  * @param width I, or Is for the shared expert
  */
-public record ProjectionLayout(boolean gated, GateUpLayout layout, int width) {
+record ProjectionLayout(boolean gated, GateUpLayout layout, int width) {
   /**
    * The layout of the routed experts.
    *

@@ -6,9 +6,11 @@ import dev.weft.DataType;
 import dev.weft.Device;
 import dev.weft.DeviceOptions;
 import dev.weft.HostTensor;
+import dev.weft.Limits;
 import dev.weft.Tensor;
 import dev.weft.Weft;
 import dev.weft.backend.cpu.CpuProvider;
+import dev.weft.backend.cpu.arithmetic.Arithmetic;
 import dev.weft.backend.cpu.host.WorkPool;
 import dev.weft.moe.MoeBinding;
 import dev.weft.moe.MoeDispatch;
@@ -16,6 +18,8 @@ import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
 import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
@@ -46,7 +50,8 @@ class CpuMoeForwardTest {
             .build();
     try (Device device = Weft.open(new CpuProvider(), "0", DeviceOptions.defaults());
         MoeDispatch moe = device.prepare(spec);
-        WorkPool pool = new WorkPool(2);
+        Compute compute = new Compute(new WorkPool(2), Arithmetic.ofThisMachine());
+        Arena arena = Arena.ofShared();
         Tensor down = drawn(device, 2, 8, 5);
         Tensor gateUp = drawn(device, 2, 10, 8);
         Tensor router = drawn(device, 2, 8);
@@ -69,15 +74,19 @@ class CpuMoeForwardTest {
       MoeForward arguments =
           MoeForward.of(weights, x, y)
               .saved(MoeSaved.of(ids, routing, permutation).logits(logits).z(z));
-      new CpuMoeForward(spec, pool, arguments, CpuMoeForward.GROUP).run();
+      new CpuMoeForward(spec, compute, arguments, workspace(arena, spec, TOKENS)).run();
       float[] whole = y.download().toFloats();
       float[] wholeZ = z.download().toFloats();
-      // Both experts get every token: chunks of 32 slots end within groups and beyond them.
-      for (int groupTokens : new int[] {1, 7, 32, 50}) {
-        new CpuMoeForward(spec, pool, arguments, groupTokens * 16).run();
+      // Groups of more rows than take dot products: those sum in another order.
+      for (int groupTokens : new int[] {15, 30, 45}) {
+        new CpuMoeForward(spec, compute, arguments, workspace(arena, spec, groupTokens)).run();
         assertArrayEquals(whole, y.download().toFloats());
         assertArrayEquals(wholeZ, z.download().toFloats());
       }
     }
+  }
+
+  private static MemorySegment workspace(Arena arena, MoeDispatchSpec spec, int tokens) {
+    return arena.allocate(MoeWorkspace.bytes(spec, Limits.of(tokens, 0)), 64);
   }
 }

@@ -1,0 +1,639 @@
+package dev.weft.backend.cpu.arithmetic;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
+import static java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED;
+
+import dev.weft.DataType;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorSpecies;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Vectors of the machine's preferred length. Sums across a vector are taken in a written order,
+ * never by {@code reduceLanes}, whose order may change when a loop gets compiled.
+ */
+final class VectorArithmetic implements Arithmetic {
+  private static final VectorSpecies<Float> FLOATS = FloatVector.SPECIES_PREFERRED;
+  private static final VectorSpecies<Integer> INTS =
+      VectorSpecies.of(int.class, FLOATS.vectorShape());
+  private static final VectorSpecies<Short> SHORTS =
+      VectorSpecies.of(short.class, VectorShape.forBitSize(FLOATS.vectorBitSize() / 2));
+  private static final int LENGTH = FLOATS.length();
+  private static final ByteOrder ORDER = ByteOrder.nativeOrder();
+
+  private VectorArithmetic() {}
+
+  /** Vectors of fewer than 4 floats are not worth it, and have no half to widen from. */
+  static Arithmetic orScalar() {
+    boolean fits = LENGTH >= 4 && LANES % LENGTH == 0;
+    return fits ? new VectorArithmetic() : new ScalarArithmetic();
+  }
+
+  @Override
+  public String description() {
+    return "Vector API, " + FLOATS.vectorBitSize() + " bits";
+  }
+
+  @Override
+  public boolean isVector() {
+    return true;
+  }
+
+  @Override
+  public int wholeVectors(int lanes) {
+    return (lanes + LENGTH - 1) / LENGTH * LENGTH;
+  }
+
+  // Storage types.
+
+  @Override
+  public void read(
+      DataType type, MemorySegment from, long offset, float[] into, int at, int count) {
+    switch (type) {
+      case F32 ->
+          MemorySegment.copy(from, JAVA_FLOAT_UNALIGNED, count == 0 ? 0 : offset, into, at, count);
+      case BF16 -> {
+        int i = 0;
+        for (; i <= count - LENGTH; i += LENGTH) {
+          bfloat16(from, offset + 2L * i).intoArray(into, at + i);
+        }
+        for (; i < count; i++) {
+          into[at + i] = StorageTypes.bfloat16(from.get(JAVA_SHORT_UNALIGNED, offset + 2L * i));
+        }
+      }
+      case F16 -> {
+        int i = 0;
+        for (; i <= count - LENGTH; i += LENGTH) {
+          float16(from, offset + 2L * i).intoArray(into, at + i);
+        }
+        for (; i < count; i++) {
+          into[at + i] = Float.float16ToFloat(from.get(JAVA_SHORT_UNALIGNED, offset + 2L * i));
+        }
+      }
+      default -> throw StorageTypes.notFloating(type);
+    }
+  }
+
+  private static FloatVector bfloat16(MemorySegment from, long offset) {
+    IntVector bits =
+        (IntVector)
+            ShortVector.fromMemorySegment(SHORTS, from, offset, ORDER)
+                .convertShape(VectorOperators.S2I, INTS, 0);
+    return bits.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+  }
+
+  /** Moves exponent and fraction into a float's place; the factor mends the bias, exactly. */
+  private static FloatVector float16(MemorySegment from, long offset) {
+    IntVector half =
+        (IntVector)
+            ShortVector.fromMemorySegment(SHORTS, from, offset, ORDER)
+                .convertShape(VectorOperators.S2I, INTS, 0);
+    IntVector magnitude = half.and(0x7fff).lanewise(VectorOperators.LSHL, 13);
+    IntVector finite = magnitude.reinterpretAsFloats().mul(0x1p112f).reinterpretAsInts();
+    VectorMask<Integer> special = magnitude.compare(VectorOperators.GE, 0x7c00 << 13);
+    IntVector bits = finite.blend(magnitude.or(0x7f800000), special);
+    return bits.or(half.and(0x8000).lanewise(VectorOperators.LSHL, 16)).reinterpretAsFloats();
+  }
+
+  @Override
+  public void write(
+      DataType type, float[] from, int at, MemorySegment into, long offset, int count) {
+    switch (type) {
+      case F32 ->
+          MemorySegment.copy(from, at, into, JAVA_FLOAT_UNALIGNED, count == 0 ? 0 : offset, count);
+      case BF16 -> {
+        int i = 0;
+        for (; i <= count - LENGTH; i += LENGTH) {
+          FloatVector value = FloatVector.fromArray(FLOATS, from, at + i);
+          IntVector bits = value.reinterpretAsInts();
+          IntVector odd = bits.lanewise(VectorOperators.LSHR, 16).and(1);
+          IntVector rounded = bits.add(odd).add(0x7fff).lanewise(VectorOperators.LSHR, 16);
+          // Quiet, lest a payload in the lower half become infinity.
+          IntVector quiet = bits.lanewise(VectorOperators.LSHR, 16).or(0x40);
+          IntVector stored = rounded.blend(quiet, value.test(VectorOperators.IS_NAN).cast(INTS));
+          ((ShortVector) stored.convertShape(VectorOperators.I2S, SHORTS, 0))
+              .intoMemorySegment(into, offset + 2L * i, ORDER);
+        }
+        for (; i < count; i++) {
+          into.set(JAVA_SHORT_UNALIGNED, offset + 2L * i, StorageTypes.toBfloat16(from[at + i]));
+        }
+      }
+      case F16 -> {
+        for (int i = 0; i < count; i++) {
+          into.set(JAVA_SHORT_UNALIGNED, offset + 2L * i, Float.floatToFloat16(from[at + i]));
+        }
+      }
+      default -> throw StorageTypes.notFloating(type);
+    }
+  }
+
+  // Matrix products.
+
+  @Override
+  public void multiplyRows(
+      int rows,
+      int depth,
+      int lanes,
+      float[] a,
+      int aAt,
+      int aPitch,
+      float[] b,
+      int bAt,
+      float[] c,
+      int cAt) {
+    int vectors = lanes / LENGTH;
+    for (int v = 0; v < vectors; ) {
+      int left = vectors - v;
+      int bv = bAt + v * LENGTH;
+      int cv = cAt + v * LENGTH;
+      if (left >= 4) {
+        for (int i = 0; i < rows; i += 4) {
+          RowTiles.rows4x4(rows - i, depth, a, aAt + i * aPitch, aPitch, b, bv, c, cv + i * LANES);
+        }
+        v += 4;
+      } else if (left == 3) {
+        for (int i = 0; i < rows; i += 4) {
+          RowTiles.rows4x3(rows - i, depth, a, aAt + i * aPitch, aPitch, b, bv, c, cv + i * LANES);
+        }
+        v += 3;
+      } else if (left == 2) {
+        for (int i = 0; i < rows; i += 8) {
+          RowTiles.rows8x2(rows - i, depth, a, aAt + i * aPitch, aPitch, b, bv, c, cv + i * LANES);
+        }
+        v += 2;
+      } else {
+        for (int i = 0; i < rows; i += 12) {
+          RowTiles.rows12x1(rows - i, depth, a, aAt + i * aPitch, aPitch, b, bv, c, cv + i * LANES);
+        }
+        v += 1;
+      }
+    }
+  }
+
+  @Override
+  public void multiplyColumns(
+      int rows,
+      int depth,
+      int lanes,
+      float[] a,
+      int aAt,
+      int aPitch,
+      float[] b,
+      int bAt,
+      float[] c,
+      int cAt) {
+    int vectors = lanes / LENGTH;
+    for (int v = 0; v < vectors; ) {
+      int bv = bAt + v * LENGTH;
+      int cv = cAt + v * LENGTH;
+      if (vectors - v >= 2) {
+        for (int i = 0; i < rows; i += 12) {
+          ColumnTiles.columns12x2(rows - i, depth, a, aAt + i, aPitch, b, bv, c, cv + i * LANES);
+        }
+        v += 2;
+      } else {
+        for (int i = 0; i < rows; i += 16) {
+          ColumnTiles.columns16x1(rows - i, depth, a, aAt + i, aPitch, b, bv, c, cv + i * LANES);
+        }
+        v += 1;
+      }
+    }
+  }
+
+  @Override
+  public void dots(
+      MatrixRows matrix,
+      int firstRow,
+      int rows,
+      float[] x,
+      int xPitch,
+      int count,
+      float[] out,
+      int outAt,
+      int outPitch,
+      float[] scratch) {
+    DotTiles.dots(this, matrix, firstRow, rows, x, xPitch, count, out, outAt, outPitch, scratch);
+  }
+
+  // Rows.
+
+  @Override
+  public float dot(float[] a, int aAt, float[] b, int bAt, int count) {
+    FloatVector s0 = FloatVector.zero(FLOATS);
+    FloatVector s1 = FloatVector.zero(FLOATS);
+    int i = 0;
+    for (; i <= count - 2 * LENGTH; i += 2 * LENGTH) {
+      s0 =
+          FloatVector.fromArray(FLOATS, a, aAt + i)
+              .fma(FloatVector.fromArray(FLOATS, b, bAt + i), s0);
+      s1 =
+          FloatVector.fromArray(FLOATS, a, aAt + i + LENGTH)
+              .fma(FloatVector.fromArray(FLOATS, b, bAt + i + LENGTH), s1);
+    }
+    for (; i <= count - LENGTH; i += LENGTH) {
+      s0 =
+          FloatVector.fromArray(FLOATS, a, aAt + i)
+              .fma(FloatVector.fromArray(FLOATS, b, bAt + i), s0);
+    }
+    float sum = sumOfLanes(s0.add(s1));
+    for (; i < count; i++) {
+      sum = Math.fma(a[aAt + i], b[bAt + i], sum);
+    }
+    return sum;
+  }
+
+  /** Neighbours first, so that the order is the same for every run. */
+  private static float sumOfLanes(FloatVector v) {
+    float sum = 0;
+    for (int lane = 0; lane < LENGTH; lane += 4) {
+      sum += (v.lane(lane) + v.lane(lane + 1)) + (v.lane(lane + 2) + v.lane(lane + 3));
+    }
+    return sum;
+  }
+
+  @Override
+  public void addScaled(float factor, float[] from, int fromAt, float[] into, int at, int count) {
+    int i = 0;
+    for (; i <= count - LENGTH; i += LENGTH) {
+      FloatVector.fromArray(FLOATS, from, fromAt + i)
+          .fma(FloatVector.broadcast(FLOATS, factor), FloatVector.fromArray(FLOATS, into, at + i))
+          .intoArray(into, at + i);
+    }
+    for (; i < count; i++) {
+      into[at + i] = Math.fma(from[fromAt + i], factor, into[at + i]);
+    }
+  }
+
+  @Override
+  public void scaleAndAdd(
+      float scale, float factor, float[] from, int fromAt, float[] into, int at, int count) {
+    int i = 0;
+    for (; i <= count - LENGTH; i += LENGTH) {
+      FloatVector old = FloatVector.fromArray(FLOATS, into, at + i).mul(scale);
+      FloatVector.fromArray(FLOATS, from, fromAt + i)
+          .fma(FloatVector.broadcast(FLOATS, factor), old)
+          .intoArray(into, at + i);
+    }
+    for (; i < count; i++) {
+      into[at + i] = Math.fma(from[fromAt + i], factor, into[at + i] * scale);
+    }
+  }
+
+  // Functions.
+
+  @Override
+  public void exp(float[] x, int at, int count) {
+    int i = 0;
+    for (; i <= count - LENGTH; i += LENGTH) {
+      Exponential.of(FloatVector.fromArray(FLOATS, x, at + i)).intoArray(x, at + i);
+    }
+    for (; i < count; i++) {
+      x[at + i] = Exponential.of(x[at + i]);
+    }
+  }
+
+  @Override
+  public void silu(float[] x, int at, int count) {
+    int i = 0;
+    for (; i <= count - LENGTH; i += LENGTH) {
+      FloatVector v = FloatVector.fromArray(FLOATS, x, at + i);
+      v.div(Exponential.of(v.neg()).add(1)).intoArray(x, at + i);
+    }
+    for (; i < count; i++) {
+      x[at + i] = x[at + i] / (1 + Exponential.of(-x[at + i]));
+    }
+  }
+
+  @Override
+  public void gatedSigmoid(
+      float[] gate,
+      int gateAt,
+      float[] up,
+      int upAt,
+      float alpha,
+      float shift,
+      float[] into,
+      int at,
+      int count) {
+    int i = 0;
+    for (; i <= count - LENGTH; i += LENGTH) {
+      FloatVector g = FloatVector.fromArray(FLOATS, gate, gateAt + i);
+      FloatVector u = FloatVector.fromArray(FLOATS, up, upAt + i).add(shift);
+      g.div(Exponential.of(g.mul(-alpha)).add(1)).mul(u).intoArray(into, at + i);
+    }
+    for (; i < count; i++) {
+      float g = gate[gateAt + i];
+      into[at + i] = g / (1 + Exponential.of(g * -alpha)) * (up[upAt + i] + shift);
+    }
+  }
+
+  // Softmax.
+
+  @Override
+  public void softmaxStep(
+      float[] scores,
+      int keys,
+      int lanes,
+      float scale,
+      int @Nullable [] visible,
+      float[] max,
+      float[] sum,
+      float[] correction) {
+    for (int lane = 0; lane < lanes; lane += LENGTH) {
+      FloatVector before = FloatVector.fromArray(FLOATS, max, lane);
+      FloatVector highest = before;
+      if (visible == null) {
+        for (int key = 0; key < keys; key++) {
+          FloatVector s = FloatVector.fromArray(FLOATS, scores, key * LANES + lane).mul(scale);
+          highest = highest.blend(s, s.compare(VectorOperators.GT, highest));
+        }
+      } else {
+        FloatVector seen =
+            (FloatVector) IntVector.fromArray(INTS, visible, lane).castShape(FLOATS, 0);
+        for (int key = 0; key < keys; key++) {
+          FloatVector s = FloatVector.fromArray(FLOATS, scores, key * LANES + lane);
+          // Behind what a lane sees scores may be anything, NaN too.
+          s =
+              FloatVector.broadcast(FLOATS, Float.NEGATIVE_INFINITY)
+                  .blend(s.mul(scale), seen.compare(VectorOperators.GT, (float) key));
+          s.intoArray(scores, key * LANES + lane);
+          highest = highest.blend(s, s.compare(VectorOperators.GT, highest));
+        }
+      }
+      // A lane without a key yet has p = exp(-inf - 0) = 0.
+      FloatVector reference =
+          highest.blend(0, highest.compare(VectorOperators.EQ, Float.NEGATIVE_INFINITY));
+      FloatVector total = FloatVector.zero(FLOATS);
+      float factor = visible == null ? scale : 1;
+      for (int key = 0; key < keys; key++) {
+        FloatVector s = FloatVector.fromArray(FLOATS, scores, key * LANES + lane).mul(factor);
+        FloatVector p = Exponential.ofAtMostZero(s.sub(reference));
+        p.intoArray(scores, key * LANES + lane);
+        total = total.add(p);
+      }
+      FloatVector change = Exponential.ofAtMostZero(before.sub(reference));
+      FloatVector.fromArray(FLOATS, sum, lane).fma(change, total).intoArray(sum, lane);
+      change.intoArray(correction, lane);
+      highest.intoArray(max, lane);
+    }
+  }
+
+  @Override
+  public void scaleLanes(float[] panel, int rows, int lanes, float[] factors) {
+    for (int lane = 0; lane < lanes; lane += LENGTH) {
+      FloatVector factor = FloatVector.fromArray(FLOATS, factors, lane);
+      if (factor.compare(VectorOperators.EQ, 1).allTrue()) {
+        continue;
+      }
+      for (int row = 0; row < rows; row++) {
+        int at = row * LANES + lane;
+        FloatVector.fromArray(FLOATS, panel, at).mul(factor).intoArray(panel, at);
+      }
+    }
+  }
+
+  @Override
+  public void softmaxGradient(
+      float[] scores,
+      float[] dp,
+      int keys,
+      int lanes,
+      float scale,
+      int @Nullable [] visible,
+      float[] lse,
+      float[] delta) {
+    for (int lane = 0; lane < lanes; lane += LENGTH) {
+      FloatVector logSum = FloatVector.fromArray(FLOATS, lse, lane);
+      FloatVector mean = FloatVector.fromArray(FLOATS, delta, lane);
+      VectorMask<Float> any = logSum.compare(VectorOperators.NE, Float.NEGATIVE_INFINITY);
+      FloatVector seen =
+          visible == null
+              ? FloatVector.broadcast(FLOATS, keys)
+              : (FloatVector) IntVector.fromArray(INTS, visible, lane).castShape(FLOATS, 0);
+      for (int key = 0; key < keys; key++) {
+        int at = key * LANES + lane;
+        VectorMask<Float> sees = seen.compare(VectorOperators.GT, (float) key).and(any);
+        FloatVector s = FloatVector.fromArray(FLOATS, scores, at).mul(scale);
+        FloatVector p = FloatVector.zero(FLOATS).blend(Exponential.of(s.sub(logSum)), sees);
+        FloatVector ds = p.mul(FloatVector.fromArray(FLOATS, dp, at).sub(mean));
+        p.intoArray(scores, at);
+        FloatVector.zero(FLOATS).blend(ds, sees).intoArray(dp, at);
+      }
+    }
+  }
+
+  // Convolution.
+
+  @Override
+  public void convolve(
+      float[] in,
+      int inAt,
+      int inPitch,
+      int rows,
+      int width,
+      int channels,
+      float[] taps,
+      int tapsAt,
+      int tapsPitch,
+      boolean silu,
+      float[] out,
+      int outAt,
+      int outPitch) {
+    int whole = channels / LENGTH * LENGTH;
+    for (int c = 0; c < whole; c += LENGTH) {
+      if (width == 4) {
+        four(
+            in,
+            inAt + c,
+            inPitch,
+            rows,
+            taps,
+            tapsAt + c,
+            tapsPitch,
+            silu,
+            out,
+            outAt + c,
+            outPitch);
+      } else {
+        any(
+            in,
+            inAt + c,
+            inPitch,
+            rows,
+            width,
+            taps,
+            tapsAt + c,
+            tapsPitch,
+            silu,
+            out,
+            outAt + c,
+            outPitch);
+      }
+    }
+    for (int r = 0; r < rows; r++) {
+      for (int c = whole; c < channels; c++) {
+        float sum = taps[tapsAt + width * tapsPitch + c];
+        for (int k = 0; k < width; k++) {
+          sum = Math.fma(taps[tapsAt + k * tapsPitch + c], in[inAt + (r + k) * inPitch + c], sum);
+        }
+        out[outAt + r * outPitch + c] = silu ? sum / (1 + Exponential.of(-sum)) : sum;
+      }
+    }
+  }
+
+  /** One vector of channels, four taps: the window of the last rows stays in registers. */
+  private static void four(
+      float[] in,
+      int inAt,
+      int inPitch,
+      int rows,
+      float[] taps,
+      int tapsAt,
+      int tapsPitch,
+      boolean silu,
+      float[] out,
+      int outAt,
+      int outPitch) {
+    FloatVector w0 = FloatVector.fromArray(FLOATS, taps, tapsAt);
+    FloatVector w1 = FloatVector.fromArray(FLOATS, taps, tapsAt + tapsPitch);
+    FloatVector w2 = FloatVector.fromArray(FLOATS, taps, tapsAt + 2 * tapsPitch);
+    FloatVector w3 = FloatVector.fromArray(FLOATS, taps, tapsAt + 3 * tapsPitch);
+    FloatVector bias = FloatVector.fromArray(FLOATS, taps, tapsAt + 4 * tapsPitch);
+    FloatVector x0 = FloatVector.fromArray(FLOATS, in, inAt);
+    FloatVector x1 = FloatVector.fromArray(FLOATS, in, inAt + inPitch);
+    FloatVector x2 = FloatVector.fromArray(FLOATS, in, inAt + 2 * inPitch);
+    for (int r = 0; r < rows; r++) {
+      FloatVector x3 = FloatVector.fromArray(FLOATS, in, inAt + (r + 3) * inPitch);
+      FloatVector sum = w3.fma(x3, w2.fma(x2, w1.fma(x1, w0.fma(x0, bias))));
+      if (silu) {
+        sum = sum.div(Exponential.of(sum.neg()).add(1));
+      }
+      sum.intoArray(out, outAt + r * outPitch);
+      x0 = x1;
+      x1 = x2;
+      x2 = x3;
+    }
+  }
+
+  private static void any(
+      float[] in,
+      int inAt,
+      int inPitch,
+      int rows,
+      int width,
+      float[] taps,
+      int tapsAt,
+      int tapsPitch,
+      boolean silu,
+      float[] out,
+      int outAt,
+      int outPitch) {
+    for (int r = 0; r < rows; r++) {
+      FloatVector sum = FloatVector.fromArray(FLOATS, taps, tapsAt + width * tapsPitch);
+      for (int k = 0; k < width; k++) {
+        FloatVector x = FloatVector.fromArray(FLOATS, in, inAt + (r + k) * inPitch);
+        sum = x.fma(FloatVector.fromArray(FLOATS, taps, tapsAt + k * tapsPitch), sum);
+      }
+      if (silu) {
+        sum = sum.div(Exponential.of(sum.neg()).add(1));
+      }
+      sum.intoArray(out, outAt + r * outPitch);
+    }
+  }
+
+  @Override
+  public void timesSiluSlope(float[] pre, int preAt, float[] dout, int at, int count) {
+    int i = 0;
+    for (; i <= count - LENGTH; i += LENGTH) {
+      FloatVector x = FloatVector.fromArray(FLOATS, pre, preAt + i);
+      FloatVector s = FloatVector.broadcast(FLOATS, 1).div(Exponential.of(x.neg()).add(1));
+      FloatVector slope =
+          s.mul(x.fma(FloatVector.broadcast(FLOATS, 1).sub(s), FloatVector.broadcast(FLOATS, 1)));
+      FloatVector.fromArray(FLOATS, dout, at + i).mul(slope).intoArray(dout, at + i);
+    }
+    for (; i < count; i++) {
+      float x = pre[preAt + i];
+      float s = 1 / (1 + Exponential.of(-x));
+      dout[at + i] *= s * Math.fma(x, 1 - s, 1);
+    }
+  }
+
+  @Override
+  public void addColumnDots(
+      float[] a,
+      int aAt,
+      int aPitch,
+      float[] b,
+      int bAt,
+      int bPitch,
+      int rows,
+      int channels,
+      float[] sums,
+      int at) {
+    int c = 0;
+    for (; c <= channels - LENGTH; c += LENGTH) {
+      FloatVector sum = FloatVector.zero(FLOATS);
+      for (int r = 0; r < rows; r++) {
+        sum =
+            FloatVector.fromArray(FLOATS, a, aAt + r * aPitch + c)
+                .fma(FloatVector.fromArray(FLOATS, b, bAt + r * bPitch + c), sum);
+      }
+      FloatVector.fromArray(FLOATS, sums, at + c).add(sum).intoArray(sums, at + c);
+    }
+    for (; c < channels; c++) {
+      float sum = 0;
+      for (int r = 0; r < rows; r++) {
+        sum = Math.fma(a[aAt + r * aPitch + c], b[bAt + r * bPitch + c], sum);
+      }
+      sums[at + c] += sum;
+    }
+  }
+
+  /** Twelve chains: more than latency times rate of any core. */
+  @Override
+  public long multiplyAdds(int rounds, float[] sink) {
+    FloatVector m = FloatVector.broadcast(FLOATS, 0.999f);
+    FloatVector a = FloatVector.broadcast(FLOATS, 0.001f);
+    FloatVector v0 = m;
+    FloatVector v1 = m;
+    FloatVector v2 = m;
+    FloatVector v3 = m;
+    FloatVector v4 = m;
+    FloatVector v5 = m;
+    FloatVector v6 = m;
+    FloatVector v7 = m;
+    FloatVector v8 = m;
+    FloatVector v9 = m;
+    FloatVector va = m;
+    FloatVector vb = m;
+    for (int round = 0; round < rounds; round++) {
+      v0 = v0.fma(m, a);
+      v1 = v1.fma(m, a);
+      v2 = v2.fma(m, a);
+      v3 = v3.fma(m, a);
+      v4 = v4.fma(m, a);
+      v5 = v5.fma(m, a);
+      v6 = v6.fma(m, a);
+      v7 = v7.fma(m, a);
+      v8 = v8.fma(m, a);
+      v9 = v9.fma(m, a);
+      va = va.fma(m, a);
+      vb = vb.fma(m, a);
+    }
+    v0.add(v1)
+        .add(v2.add(v3))
+        .add(v4.add(v5))
+        .add(v6.add(v7))
+        .add(v8.add(v9))
+        .add(va.add(vb))
+        .intoArray(sink, 0);
+    return 24L * LENGTH * rounds;
+  }
+}

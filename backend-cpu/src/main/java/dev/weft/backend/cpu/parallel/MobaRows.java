@@ -1,0 +1,233 @@
+package dev.weft.backend.cpu.parallel;
+
+import dev.weft.backend.cpu.arithmetic.Arithmetic;
+import dev.weft.backend.cpu.host.Elements;
+import dev.weft.backend.cpu.moba.MobaSequence;
+import dev.weft.moba.MobaAttentionSpec;
+import java.util.Arrays;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The query rows of a task: some tokens of a sequence, with all heads that share a kv head. Row r
+ * is token {@code r / group} of these and head {@code r % group} of the group. Knows which blocks
+ * its rows read, and turns that over: which rows read a block.
+ */
+final class MobaRows {
+  private static final int LANES = Arithmetic.LANES;
+  private static final int[] NONE = new int[0];
+
+  // So many rows at most, so that a task's running sums stay in the second-level cache.
+  private static final int MOST_ROWS = 1024;
+
+  final MobaSequence sequence;
+  final int kvHead;
+  final int rows;
+  final int[][] past;
+
+  private final MobaAttentionSpec spec;
+  private final int group;
+  private final int firstToken;
+
+  private MobaRows(
+      MobaAttentionSpec spec, MobaSequence sequence, int kvHead, int firstToken, int tokens) {
+    this.spec = spec;
+    this.sequence = sequence;
+    this.kvHead = kvHead;
+    this.firstToken = firstToken;
+    group = spec.heads() / spec.kvHeads();
+    rows = tokens * group;
+    past = new int[rows][];
+    Arrays.fill(past, NONE);
+  }
+
+  /**
+   * Cuts the queries of all sequences into tasks. No row's result depends on the cut, so it may
+   * depend on the threads.
+   */
+  static final class Cut {
+    private final MobaAttentionSpec spec;
+    private final List<MobaSequence> sequences;
+    private final int tokensPerTask;
+    private final int[] firstTask;
+
+    Cut(MobaAttentionSpec spec, List<MobaSequence> sequences, int threads) {
+      this.spec = spec;
+      this.sequences = sequences;
+      int group = spec.heads() / spec.kvHeads();
+      long total = 0;
+      for (MobaSequence sequence : sequences) {
+        total += (long) sequence.queries() * spec.heads();
+      }
+      int rows = Math.clamp(total / (4L * threads) / LANES * LANES, LANES, MOST_ROWS);
+      tokensPerTask = Math.max(1, rows / group);
+      firstTask = new int[sequences.size() + 1];
+      for (int s = 0; s < sequences.size(); s++) {
+        firstTask[s + 1] = firstTask[s] + Math.ceilDiv(sequences.get(s).queries(), tokensPerTask);
+      }
+    }
+
+    /** For each kv head. */
+    int tasks() {
+      return firstTask[sequences.size()];
+    }
+
+    MobaRows rows(int task, int kvHead) {
+      int s = sequenceOf(task);
+      int first = (task - firstTask[s]) * tokensPerTask;
+      MobaSequence sequence = sequences.get(s);
+      int tokens = Math.min(tokensPerTask, sequence.queries() - first);
+      return new MobaRows(spec, sequence, kvHead, first, tokens);
+    }
+
+    int sequenceOf(int task) {
+      int found = Arrays.binarySearch(firstTask, task);
+      // Of several sequences that start here all but the last are empty.
+      while (found >= 0 && firstTask[found + 1] == firstTask[found]) {
+        found++;
+      }
+      return found < 0 ? -found - 2 : found;
+    }
+  }
+
+  /** Returns the packed row of a row's token. */
+  long token(int row) {
+    return (long) sequence.firstRow() + firstToken + row / group;
+  }
+
+  int head(int row) {
+    return kvHead * group + row % group;
+  }
+
+  int position(int row) {
+    return sequence.firstPosition() + firstToken + row / group;
+  }
+
+  int ownBlock(int row) {
+    return position(row) / spec.blockSize();
+  }
+
+  /** Reads a row of a [T, H, n] tensor. */
+  void read(Arithmetic arithmetic, Elements elements, int row, float[] into, int at) {
+    arithmetic.read(
+        elements.dataType(),
+        elements.segment(),
+        elements.byteOffset(token(row), head(row)),
+        into,
+        at,
+        Math.toIntExact(elements.size(2)));
+  }
+
+  /** Writes a row of a [T, H, n] tensor. */
+  void write(Arithmetic arithmetic, float[] from, int at, Elements elements, int row) {
+    arithmetic.write(
+        elements.dataType(),
+        from,
+        at,
+        elements.segment(),
+        elements.byteOffset(token(row), head(row)),
+        Math.toIntExact(elements.size(2)));
+  }
+
+  /**
+   * Packs some rows of a [T, H, n] tensor as lanes of a panel of n rows; lanes behind them, up to
+   * the next multiple of 16, become 0.
+   *
+   * @param which the rows, from {@code from} on
+   * @param buffer n floats
+   */
+  void pack(
+      Arithmetic arithmetic,
+      Elements elements,
+      int[] which,
+      int from,
+      int count,
+      float[] panel,
+      float[] buffer) {
+    int width = Math.toIntExact(elements.size(2));
+    for (int lane = 0; lane < count; lane++) {
+      read(arithmetic, elements, which[from + lane], buffer, 0);
+      Panels.toLane(buffer, 0, width, panel, lane);
+    }
+    for (int lane = count; lane % 16 != 0; lane++) {
+      Panels.clearLane(width, panel, lane);
+    }
+  }
+
+  /** Takes a given selection, or all past blocks where there is none. */
+  void takeSelection(@Nullable Elements selection) {
+    for (int r = 0; r < rows && spec.topK() > 1; r++) {
+      int own = ownBlock(r);
+      int[] blocks = new int[selection == null ? own : Math.toIntExact(selection.size(2))];
+      int count = 0;
+      for (int slot = 0; slot < blocks.length; slot++) {
+        int block = selection == null ? slot : selection.getInt(token(r), head(r), slot);
+        if (block >= 0 && block < own) {
+          blocks[count++] = block;
+        }
+      }
+      past[r] = Arrays.copyOf(blocks, count);
+    }
+  }
+
+  /** Takes the rows that read a block. */
+  interface Visitor {
+    /**
+     * Visits a block.
+     *
+     * @param readers its rows, from {@code from} up to {@code to}
+     * @param own whether it is these rows' own block; else they see all of it
+     */
+    void visit(int block, int[] readers, int from, int to, boolean own);
+  }
+
+  /** Visits all blocks that any row reads, ascending; of each its past readers come first. */
+  void eachBlock(Visitor visitor) {
+    if (sequence.keys() == 0) {
+      return;
+    }
+    int lowest = ownBlock(0);
+    int highest = ownBlock(rows - 1);
+    for (int[] blocks : past) {
+      for (int block : blocks) {
+        lowest = Math.min(lowest, block);
+      }
+    }
+    int[] ends = new int[highest - lowest + 1];
+    int total = 0;
+    for (int[] blocks : past) {
+      for (int block : blocks) {
+        ends[block - lowest]++;
+      }
+      total += blocks.length;
+    }
+    int start = 0;
+    for (int i = 0; i < ends.length; i++) {
+      int count = ends[i];
+      ends[i] = start;
+      start += count;
+    }
+    int[] readers = new int[total];
+    for (int r = 0; r < rows; r++) {
+      for (int block : past[r]) {
+        readers[ends[block - lowest]++] = r;
+      }
+    }
+    int[] all = new int[rows];
+    Arrays.setAll(all, r -> r);
+    int own = 0;
+    for (int i = 0; i < ends.length; i++) {
+      int from = i == 0 ? 0 : ends[i - 1];
+      if (ends[i] > from) {
+        visitor.visit(lowest + i, readers, from, ends[i], false);
+      }
+      int firstOwn = own;
+      while (own < rows && ownBlock(own) == lowest + i) {
+        own++;
+      }
+      if (own > firstOwn) {
+        visitor.visit(lowest + i, all, firstOwn, own, true);
+      }
+    }
+  }
+}

@@ -1,0 +1,109 @@
+package dev.weft.backend.cpu.parallel;
+
+import dev.weft.backend.cpu.arithmetic.Arithmetic;
+import dev.weft.backend.cpu.host.Elements;
+import dev.weft.backend.cpu.moba.MobaSequence;
+import dev.weft.moba.MobaAttentionSpec;
+
+/**
+ * Keys and values of a part of a block, widened and dense, so that they stay in the second-level
+ * cache while query rows stream past. Positions whose page is out of range are left out.
+ */
+final class MobaSpan {
+  /** Positions of a span at most: at D = 128 keys and values take 512 KiB. */
+  static final int MOST_KEYS = 512;
+
+  /** Keys that scores are computed with at once: a panel of scores takes 32 KiB. */
+  static final int TILE = 128;
+
+  private static final int KEYS = 0;
+  private static final int VALUES = 1;
+
+  private final MobaAttentionSpec spec;
+  private final Arithmetic arithmetic;
+  private final MobaSequence sequence;
+  private final int kvHead;
+  private final int[] seen;
+  final float[] k;
+  final float[] v;
+
+  private int start;
+  private int loaded;
+  private int keys;
+  private boolean finite;
+  private boolean checked;
+
+  MobaSpan(
+      MobaAttentionSpec spec,
+      Arithmetic arithmetic,
+      TaskScratch scratch,
+      MobaSequence sequence,
+      int kvHead,
+      int mostKeys) {
+    this.spec = spec;
+    this.arithmetic = arithmetic;
+    this.sequence = sequence;
+    this.kvHead = kvHead;
+    int most = (int) Math.min(mostKeys, Math.min(spec.blockSize(), (long) sequence.keys()));
+    seen = new int[most + 1];
+    k = scratch.floats(KEYS, most * spec.headDim() + Arithmetic.SLACK);
+    v = scratch.floats(VALUES, most * spec.valueDim() + Arithmetic.SLACK);
+  }
+
+  /** Loads positions, unless they are there from the last time. */
+  void load(int from, int count) {
+    if (loaded >= count && start == from) {
+      return;
+    }
+    start = from;
+    loaded = count;
+    keys = 0;
+    checked = false;
+    Elements keyRows = sequence.keyRows();
+    Elements valueRows = sequence.valueRows();
+    for (int i = 0; i < count; i++) {
+      seen[i] = keys;
+      long key = sequence.keyOffset(from + i, kvHead);
+      if (key >= 0) {
+        arithmetic.read(
+            keyRows.dataType(), keyRows.segment(), key, k, keys * spec.headDim(), spec.headDim());
+        arithmetic.read(
+            valueRows.dataType(),
+            valueRows.segment(),
+            sequence.valueOffset(from + i, kvHead),
+            v,
+            keys * spec.valueDim(),
+            spec.valueDim());
+        keys++;
+      }
+    }
+    seen[count] = keys;
+  }
+
+  /** How many keys are there. */
+  int keys() {
+    return keys;
+  }
+
+  /** How many keys lie at or before a position. */
+  int seenFrom(int position) {
+    return position < start ? 0 : seen[Math.min(loaded, position - start + 1)];
+  }
+
+  /** Whether all keys and values are finite: 0 times another is not 0. */
+  boolean isFinite() {
+    if (!checked) {
+      finite = isFinite(k, keys * spec.headDim()) && isFinite(v, keys * spec.valueDim());
+      checked = true;
+    }
+    return finite;
+  }
+
+  static boolean isFinite(float[] values, int count) {
+    float largest = 0;
+    for (int i = 0; i < count; i++) {
+      largest = Math.max(largest, Math.abs(values[i])); // NaN stays
+    }
+    return largest <= Float.MAX_VALUE;
+  }
+}
