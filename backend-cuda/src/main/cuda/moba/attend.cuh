@@ -59,28 +59,45 @@ struct Attention {
   // row(i): where row i of the tile lies, or null.
   template <class Row>
   __device__ __forceinline__ void loadQueries(Row row) {
-    for (int i = threadIdx.x; i < kRows * L::kChunks; i += kThreads) {
-      int r = i / L::kChunks, chunk = i % L::kChunks;
-      L::load(queries(), r, chunk, row(r), static_cast<const char*>(a.q.base), a.dim, a.vector & kVectorQ);
-    }
+    L::template loadTile<kRows, kThreads>(queries(), a.q.base, a.dim, a.vector & kVectorQ, row);
   }
 
   // Keys and values at positions [from, to) of a sequence, zeros in what is left of the tile or absent.
   __device__ __forceinline__ void loadKeys(int stage, int sequence, int kvHead, int from, int to) {
-#pragma unroll 4
-    for (int i = threadIdx.x; i < N * L::kChunks; i += kThreads) {
-      int r = i / L::kChunks, chunk = i % L::kChunks;
-      const char *k = nullptr, *v = nullptr;
-      if (r < to - from) {
-        Location at = keyAt(a, sequence, from + r);
-        if (at.page >= 0) {
-          k = a.k.template row<E>(at.page, at.slot, kvHead);
-          v = a.v.template row<E>(at.page, at.slot, kvHead);
-        }
+    constexpr int kStep = kThreads / L::kChunks;
+    int first = threadIdx.x / L::kChunks, chunk = threadIdx.x % L::kChunks;
+    int keyBytes = L::chunkBytes(chunk, a.dim), valueBytes = L::chunkBytes(chunk, a.valueDim);
+    const char* k = a.k.template row<E>(0, 0, kvHead) + chunk * 16;
+    const char* v = a.v.template row<E>(0, 0, kvHead) + chunk * 16;
+    char *toKeys = keys(stage), *toValues = values(stage);
+    bool keyVector = a.vector & kVectorK, valueVector = a.vector & kVectorV;
+    if (!paged()) {
+      i64 keyPitch = a.k.slotPitch * E::kBytes, valuePitch = a.v.slotPitch * E::kBytes;
+      const char *nextKey = k + (from + first) * keyPitch, *nextValue = v + (from + first) * valuePitch;
+#pragma unroll
+      for (int i = 0; i < N; i += kStep) {
+        int r = first + i;
+        if (N % kStep != 0 && r >= N) break;
+        bool live = r < to - from;
+        L::load(toKeys + L::at(r, chunk), live ? nextKey : k, live ? keyBytes : 0, keyVector);
+        L::load(toValues + L::at(r, chunk), live ? nextValue : v, live ? valueBytes : 0, valueVector);
+        nextKey += kStep * keyPitch;
+        nextValue += kStep * valuePitch;
       }
-      if (paged() && chunk == 0) absent(stage)[r] = k == nullptr;
-      L::load(keys(stage), r, chunk, k, static_cast<const char*>(a.k.base), a.dim, a.vector & kVectorK);
-      L::load(values(stage), r, chunk, v, static_cast<const char*>(a.v.base), a.valueDim, a.vector & kVectorV);
+      return;
+    }
+#pragma unroll 4
+    for (int i = 0; i < N; i += kStep) {
+      int r = first + i;
+      if (N % kStep != 0 && r >= N) break;
+      Location at{-1, 0};
+      if (r < to - from) at = keyAt(a, sequence, from + r);
+      bool live = at.page >= 0;
+      if (chunk == 0) absent(stage)[r] = !live;
+      i64 key = (at.page * a.k.pagePitch + at.slot * a.k.slotPitch) * E::kBytes;
+      i64 value = (at.page * a.v.pagePitch + at.slot * a.v.slotPitch) * E::kBytes;
+      L::load(toKeys + L::at(r, chunk), live ? k + key : k, live ? keyBytes : 0, keyVector);
+      L::load(toValues + L::at(r, chunk), live ? v + value : v, live ? valueBytes : 0, valueVector);
     }
   }
 
@@ -147,7 +164,7 @@ struct Attention {
           return;
         }
       }
-      accumulate<E, DP, kRowTiles, N>(o, s, values(stage), a.valueDim, lane);
+      accumulate<E, DP, kRowTiles, N>(o, s, values(stage), lane);
     }
   }
 
@@ -387,47 +404,63 @@ struct Own : Attention<E, DP, kWarps, kRowTiles, N> {
 #pragma unroll 1
     for (int i = 0; i < Base::kWarpRows; i += kAtOnce) {
       int row = warp * Base::kWarpRows + i + lane / kLanes;
-      if (row < tile.count) one(tile, head, row, column);
+      if (row < tile.count) one<kLanes>(tile, head, row, column);
     }
   }
 
+  // The lanes of a row call it together; lane j looks at slots j, j + kLanes, ...
+  template <int kLanes>
   __device__ __forceinline__ void one(const QueryTile& tile, int head, int row, int column) {
+    constexpr int kAhead = 8;
+    // Rows of a warp have different numbers of slots: only the row's own lanes wait for each other.
+    uint32_t lanes = kLanes == 32 ? ~0u : ((1u << (kLanes & 31)) - 1) << (lane / kLanes * kLanes);
+    int j = lane % kLanes;
     i64 token = tile.token(a, row), g = tile.headInGroup(a, row);
     i64 query = static_cast<i64>(a.firstHead + head) * a.group + g;
     int slots = a.lists.slots;
     int* selection = a.selection + token * a.selectionTokenPitch + query * a.selectionHeadPitch;
     i64 entry = head * a.lists.entriesPerHead + (token * a.group + g) * slots;
-    const float* lse = a.partialLse + entry;
-    float own = this->rowMaxima()[row], highest = own, total = this->rowSums()[row];
-    int count = 0;
-    while (count < slots && selection[count] >= 0) {
-      highest = fmaxf(highest, __ldg(lse + count));
-      count++;
+    auto logSum = [&](int slot) {
+      return slot < slots && selection[slot] >= 0 ? __ldg(a.partialLse + entry + slot) : kMinusInfinity;
+    };
+    float own = this->rowMaxima()[row], first = logSum(j), highest = fmaxf(own, first);
+    int count = j < slots && selection[j] >= 0 ? 1 : 0;
+    for (int slot = j + kLanes; slot < slots; slot += kLanes) {
+      highest = fmaxf(highest, logSum(slot));
+      count += selection[slot] >= 0 ? 1 : 0;
+    }
+#pragma unroll
+    for (int d = kLanes / 2; d > 0; d /= 2) {
+      highest = fmaxf(highest, __shfl_xor_sync(lanes, highest, d));
+      count += __shfl_xor_sync(lanes, count, d);
     }
     float base = highest == kMinusInfinity ? 0 : highest;
-    float weight = exp2Approximate(own - base);
-    total *= weight;
+    float weight = exp2Approximate(own - base), total = this->rowSums()[row] * weight;
     float x[8];
 #pragma unroll
     for (int c = 0; c < 8; c++) x[c] = sums(row)[column + c] * weight;
-    if (column < a.valueDim) {
-      const char* partial = static_cast<const char*>(a.partials) + (entry * a.valuePitch + column) * E::kBytes;
-      for (int slot = 0; slot < count; slot++, partial += static_cast<i64>(a.valuePitch) * E::kBytes) {
-        weight = exp2Approximate(__ldg(lse + slot) - base);
-        total += weight;
-        if constexpr (E::kBytes == 4) {
-          float4 u = __ldg(reinterpret_cast<const float4*>(partial)), v = __ldg(reinterpret_cast<const float4*>(partial) + 1);
-          float y[8] = {u.x, u.y, u.z, u.w, v.x, v.y, v.z, v.w};
+    const char* partials = static_cast<const char*>(a.partials) + (entry * a.valuePitch + column) * E::kBytes;
+    bool live = column < a.valueDim;
+    for (int from = 0; from < count; from += kLanes) {
+      float weights = exp2Approximate((from == 0 ? first : logSum(from + j)) - base);  // 0 where there is no slot
+      for (int i = 0; i < kLanes && from + i < count; i += kAhead) {
+        EightColumns<E> chunk[kAhead];
+#pragma unroll
+        for (int n = 0; n < kAhead; n++) {
+          if (live && from + i + n < count) {
+            chunk[n].loadAligned(partials + static_cast<i64>(from + i + n) * a.valuePitch * E::kBytes);
+          } else {
+            chunk[n].zero();
+          }
+        }
+#pragma unroll
+        for (int n = 0; n < kAhead; n++) {
+          weight = __shfl_sync(lanes, weights, i + n, kLanes);
+          total += weight;
+          float y[8];
+          chunk[n].widen(y);
 #pragma unroll
           for (int c = 0; c < 8; c++) x[c] = fmaf(weight, y[c], x[c]);
-        } else {
-          uint4 u = __ldg(reinterpret_cast<const uint4*>(partial));
-          uint32_t w[4] = {u.x, u.y, u.z, u.w};
-#pragma unroll
-          for (int c = 0; c < 4; c++) {
-            x[2 * c] = fmaf(weight, E::widen(w[c] & 0xffffu, 0), x[2 * c]);
-            x[2 * c + 1] = fmaf(weight, E::widen(w[c] >> 16, 0), x[2 * c + 1]);
-          }
         }
       }
     }
@@ -436,7 +469,7 @@ struct Own : Attention<E, DP, kWarps, kRowTiles, N> {
     float inverse = blind ? 0 : 1 / total;
 #pragma unroll
     for (int c = 0; c < 8; c++) x[c] *= inverse;
-    write(a.out.template row<E>(token, query), column, x);
+    write8<E>(a.out.template row<E>(token, query), column, a.valueDim, a.vector & kVectorOut, x);
     if (column == 0) {
       if (a.lse != nullptr) {
         a.lse[token * a.lseTokenPitch + query * a.lseHeadPitch] =
@@ -448,31 +481,6 @@ struct Own : Attention<E, DP, kWarps, kRowTiles, N> {
 
   __device__ __forceinline__ bool isAbsent(const Sequence& s, int token) const {
     return s.keys == 0 || pageOf(a, s.index, token + s.shift) < 0;
-  }
-
-  __device__ __forceinline__ void write(char* row, int column, const float (&x)[8]) {
-    if ((a.vector & kVectorOut) && column + 8 <= a.valueDim) {
-      if constexpr (E::kBytes == 4) {
-        float4* to = reinterpret_cast<float4*>(row + column * 4);
-        to[0] = make_float4(x[0], x[1], x[2], x[3]);
-        to[1] = make_float4(x[4], x[5], x[6], x[7]);
-      } else {
-        *reinterpret_cast<uint4*>(row + column * 2) =
-            make_uint4(E::narrowPair(x[0], x[1]), E::narrowPair(x[2], x[3]), E::narrowPair(x[4], x[5]),
-                       E::narrowPair(x[6], x[7]));
-      }
-      return;
-    }
-#pragma unroll
-    for (int c = 0; c < 8; c++) {
-      if (column + c < a.valueDim) {
-        if constexpr (E::kBytes == 4) {
-          reinterpret_cast<float*>(row)[column + c] = x[c];
-        } else {
-          reinterpret_cast<unsigned short*>(row)[column + c] = static_cast<unsigned short>(E::narrow(x[c], 0));
-        }
-      }
-    }
   }
 };
 

@@ -30,35 +30,6 @@ struct AppendArguments : Batch {
 
 constexpr int kMeanThreads = 256;
 
-// Reads 8 columns of a row.
-template <class E>
-__device__ __forceinline__ void read8(float (&x)[8], const char* row, int column, int dim, bool vector) {
-  if (vector && column + 8 <= dim) {
-    if constexpr (E::kBytes == 4) {
-      float4 u = *reinterpret_cast<const float4*>(row + column * 4), v = *reinterpret_cast<const float4*>(row + column * 4 + 16);
-      x[0] = u.x; x[1] = u.y; x[2] = u.z; x[3] = u.w;
-      x[4] = v.x; x[5] = v.y; x[6] = v.z; x[7] = v.w;
-    } else {
-      uint4 u = *reinterpret_cast<const uint4*>(row + column * 2);
-      uint32_t w[4] = {u.x, u.y, u.z, u.w};
-#pragma unroll
-      for (int i = 0; i < 8; i++) x[i] = E::widen((i & 1) ? w[i >> 1] >> 16 : w[i >> 1] & 0xffffu, 0);
-    }
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 8; i++) {
-    x[i] = 0;
-    if (column + i < dim) {
-      if constexpr (E::kBytes == 4) {
-        x[i] = reinterpret_cast<const float*>(row)[column + i];
-      } else {
-        x[i] = E::widen(reinterpret_cast<const unsigned short*>(row)[column + i], 0);
-      }
-    }
-  }
-}
-
 // The mean of `count` rows, by all threads of a block; row(i) is null where it is absent: then nothing is written.
 template <class E, class Row>
 __device__ __forceinline__ void blockMean(char* to, Row row, int count, int dim, bool vector) {
@@ -71,23 +42,24 @@ __device__ __forceinline__ void blockMean(char* to, Row row, int count, int dim,
   bool whole = true;
   constexpr int kAhead = 8;
   for (int first = group; first < count; first += groups * kAhead) {
-    float x[kAhead][8];
+    EightColumns<E> keys[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
       int r = first + i * groups;
       const char* from = r < count ? row(r) : nullptr;
       if (r < count && from == nullptr) whole = false;
       if (from != nullptr && chunk * 8 < dim) {
-        read8<E>(x[i], from, chunk * 8, dim, vector);
+        keys[i].load(from, chunk * 8, dim, vector);
       } else {
-#pragma unroll
-        for (int c = 0; c < 8; c++) x[i][c] = 0;
+        keys[i].zero();
       }
     }
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
+      float x[8];
+      keys[i].widen(x);
 #pragma unroll
-      for (int c = 0; c < 8; c++) sum[c] += x[i][c];
+      for (int c = 0; c < 8; c++) sum[c] += x[c];
     }
   }
 #pragma unroll
@@ -125,17 +97,6 @@ __device__ __forceinline__ void packedMean(const MeansArguments& a) {
   blockMean<E>(
       a.means.template row<E>(0, number, head), [&](int r) { return a.k.template row<E>(0, block.start + r, head); },
       a.blockSize, a.dim, a.vector);
-}
-
-// The last sequence that starts at or before a token, or -1.
-__device__ __forceinline__ int sequenceOfToken(const Batch& a, int token) {
-  Sequences q{a.cu, a.sequences, a.tokens};
-  int low = -1, high = a.sequences;
-  while (high - low > 1) {
-    int middle = low + (high - low) / 2;
-    if (q.start(middle) <= token) low = middle; else high = middle;
-  }
-  return low >= 0 && token < q.end(low) ? low : -1;
 }
 
 // A thread block for each new token and head; most tokens complete no block.

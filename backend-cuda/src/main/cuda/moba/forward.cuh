@@ -156,6 +156,90 @@ __device__ __forceinline__ float exp2Approximate(float x) {
   return y;
 }
 
+// Eight neighbouring columns of a row, as memory holds them.
+template <class E>
+struct EightColumns {
+  uint32_t w[2 * E::kBytes];
+
+  __device__ __forceinline__ void zero() {
+#pragma unroll
+    for (auto& x : w) x = 0;
+  }
+  __device__ __forceinline__ void loadAligned(const char* from) {
+#pragma unroll
+    for (int i = 0; i < E::kBytes / 2; i++) {
+      uint4 x = __ldg(reinterpret_cast<const uint4*>(from) + i);
+      w[4 * i] = x.x; w[4 * i + 1] = x.y; w[4 * i + 2] = x.z; w[4 * i + 3] = x.w;
+    }
+  }
+  // From column `column` of a row of `width`; zeros beyond it. `vector`: the row is aligned to 16 bytes.
+  __device__ __forceinline__ void load(const char* row, int column, int width, bool vector) {
+    if (vector && column + 8 <= width) {
+      loadAligned(row + column * E::kBytes);
+      return;
+    }
+    zero();
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      if (column + i < width) {
+        if constexpr (E::kBytes == 4) {
+          w[i] = __ldg(reinterpret_cast<const uint32_t*>(row) + column + i);
+        } else {
+          uint32_t bits = __ldg(reinterpret_cast<const unsigned short*>(row) + column + i);
+          w[i >> 1] |= (i & 1) ? bits << 16 : bits;
+        }
+      }
+    }
+  }
+  __device__ __forceinline__ void widen(float (&x)[8]) const {
+#pragma unroll
+    for (int c = 0; c < 8; c++) {
+      if constexpr (E::kBytes == 4) {
+        x[c] = __uint_as_float(w[c]);
+      } else {
+        x[c] = E::widen((c & 1) ? w[c >> 1] >> 16 : w[c >> 1] & 0xffffu, 0);
+      }
+    }
+  }
+};
+
+// Writes eight neighbouring columns, rounded, as far as the row reaches.
+template <class E>
+__device__ __forceinline__ void write8(char* row, int column, int width, bool vector, const float (&x)[8]) {
+  if (vector && column + 8 <= width) {
+    if constexpr (E::kBytes == 4) {
+      float4* to = reinterpret_cast<float4*>(row + column * 4);
+      to[0] = make_float4(x[0], x[1], x[2], x[3]);
+      to[1] = make_float4(x[4], x[5], x[6], x[7]);
+    } else {
+      *reinterpret_cast<uint4*>(row + column * 2) = make_uint4(
+          E::narrowPair(x[0], x[1]), E::narrowPair(x[2], x[3]), E::narrowPair(x[4], x[5]), E::narrowPair(x[6], x[7]));
+    }
+    return;
+  }
+#pragma unroll
+  for (int c = 0; c < 8; c++) {
+    if (column + c < width) {
+      if constexpr (E::kBytes == 4) {
+        reinterpret_cast<float*>(row)[column + c] = x[c];
+      } else {
+        reinterpret_cast<unsigned short*>(row)[column + c] = static_cast<unsigned short>(E::narrow(x[c], 0));
+      }
+    }
+  }
+}
+
+// The last sequence that starts at or before a token and does not end there, or -1.
+__device__ __forceinline__ int sequenceOfToken(const Batch& a, int token) {
+  Sequences q{a.cu, a.sequences, a.tokens};
+  int low = -1, high = a.sequences;
+  while (high - low > 1) {
+    int middle = low + (high - low) / 2;
+    if (q.start(middle) <= token) low = middle; else high = middle;
+  }
+  return low >= 0 && token < q.end(low) ? low : -1;
+}
+
 constexpr float kMinusInfinity = -__builtin_huge_valf();
 
 }  // namespace weft::moba

@@ -124,17 +124,15 @@ struct Select {
   }
 
   __device__ __forceinline__ void loadMeans(int stage, int from, int to) const {
-#pragma unroll 4
-    for (int i = threadIdx.x; i < N * L::kChunks; i += kThreads) {
-      int r = i / L::kChunks, chunk = i % L::kChunks;
-      const char* mean = nullptr;
-      if (r < to - from) {
-        Location at = meanAt(a, tile.sequence, from + r);
-        if (at.page >= 0) mean = a.means.template row<E>(at.page, at.slot, kvHead);
-      }
-      if (chunk == 0) absent(stage)[r] = mean == nullptr;
-      L::load(means(stage), r, chunk, mean, static_cast<const char*>(a.means.base), a.dim, a.vector & kVectorMeans);
+    for (int r = threadIdx.x; r < N; r += kThreads) {
+      absent(stage)[r] = r >= to - from || meanAt(a, tile.sequence, from + r).page < 0;
     }
+    L::template loadTile<N, kThreads>(
+        means(stage), a.means.base, a.dim, a.vector & kVectorMeans, [&](int r) -> const char* {
+          if (r >= to - from) return nullptr;
+          Location at = meanAt(a, tile.sequence, from + r);
+          return at.page < 0 ? nullptr : a.means.template row<E>(at.page, at.slot, kvHead);
+        });
   }
 
   __device__ __forceinline__ int* selection() const {
@@ -154,11 +152,10 @@ struct Select {
       return;
     }
     i64 firstHead = static_cast<i64>(kvHead) * a.group;
-    for (int i = threadIdx.x; i < kRows * L::kChunks; i += kThreads) {
-      int r = i / L::kChunks, chunk = i % L::kChunks;
-      const char* q = r < tile.count ? a.q.template row<E>(tile.token(a, r), firstHead + tile.headInGroup(a, r)) : nullptr;
-      L::load(shared, r, chunk, q, static_cast<const char*>(a.q.base), a.dim, a.vector & kVectorQ);
-    }
+    L::template loadTile<kRows, kThreads>(
+        shared, a.q.base, a.dim, a.vector & kVectorQ, [&](int r) -> const char* {
+          return r < tile.count ? a.q.template row<E>(tile.token(a, r), firstHead + tile.headInGroup(a, r)) : nullptr;
+        });
     loadMeans(0, 0, most);
     commitCopies();
 

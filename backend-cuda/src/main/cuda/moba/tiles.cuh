@@ -36,13 +36,16 @@ struct RowLayout {
     }
   }
 
-  // Brings a chunk of a row of `width` elements; a null row gives zeros. A row need not be aligned unless `vector`.
-  static __device__ __forceinline__ void load(char* tile, int row, int chunk, const char* from, const char* anywhere,
-                                              int width, bool vector) {
-    int column = chunk * kPerChunk;
-    int bytes = from == nullptr ? 0 : min(16, (width - column) * E::kBytes);
+  // Bytes of a chunk that a row of `width` elements has.
+  static __device__ __forceinline__ int chunkBytes(int chunk, int width) {
+    return min(max((width - chunk * kPerChunk) * E::kBytes, 0), 16);
+  }
+
+  // Brings a chunk's first `bytes` bytes to shared memory, zeros behind them. `from` need not be aligned unless
+  // `vector`; it is not read where bytes is 0, but must be an address.
+  static __device__ __forceinline__ void load(char* to, const char* from, int bytes, bool vector) {
     if (vector) {
-      copyAsync16(sharedAddress(tile + at(row, chunk)), bytes > 0 ? from + column * E::kBytes : anywhere, max(bytes, 0));
+      copyAsync16(sharedAddress(to), from, bytes);
       return;
     }
     uint32_t w[4] = {0, 0, 0, 0};
@@ -50,14 +53,29 @@ struct RowLayout {
     for (int i = 0; i < kPerChunk; i++) {
       if (i * E::kBytes < bytes) {
         if constexpr (E::kBytes == 4) {
-          w[i] = __ldg(reinterpret_cast<const uint32_t*>(from) + column + i);
+          w[i] = __ldg(reinterpret_cast<const uint32_t*>(from) + i);
         } else {
-          uint32_t bits = __ldg(reinterpret_cast<const unsigned short*>(from) + column + i);
+          uint32_t bits = __ldg(reinterpret_cast<const unsigned short*>(from) + i);
           w[i >> 1] |= (i & 1) ? bits << 16 : bits;
         }
       }
     }
-    *reinterpret_cast<uint4*>(tile + at(row, chunk)) = make_uint4(w[0], w[1], w[2], w[3]);
+    *reinterpret_cast<uint4*>(to) = make_uint4(w[0], w[1], w[2], w[3]);
+  }
+
+  // Loads a tile of kRows rows by kThreads threads: each takes one chunk of every kStep-th row. row(i) is null
+  // where a row is absent: it becomes zeros.
+  template <int kRows, int kThreads, class Row>
+  static __device__ __forceinline__ void loadTile(char* tile, const void* anywhere, int width, bool vector, Row row) {
+    constexpr int kStep = kThreads / kChunks;
+    int first = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks, bytes = chunkBytes(chunk, width);
+#pragma unroll
+    for (int i = 0; i < kRows; i += kStep) {
+      if (kRows % kStep != 0 && first + i >= kRows) break;
+      const char* from = row(first + i);
+      load(tile + at(first + i, chunk), from == nullptr ? static_cast<const char*>(anywhere) : from + chunk * 16,
+           from == nullptr ? 0 : bytes, vector);
+    }
   }
 };
 
@@ -76,21 +94,20 @@ __device__ __forceinline__ void scores(float (&s)[kRowTiles][N / 8][4], const ch
   }
   if constexpr (E::kBytes == 2) {
     uint32_t qTile = sharedAddress(q), kTile = sharedAddress(k);
+    // All columns, zeros too: a branch on the head size would keep loads from moving ahead of products.
 #pragma unroll
     for (int c = 0; c < DP / 16; c++) {
-      if (c * 16 < dim) {
-        uint32_t a[kRowTiles][4];
+      uint32_t a[kRowTiles][4];
 #pragma unroll
-        for (int m = 0; m < kRowTiles; m++) loadA<L::kRowBytes>(a[m], qTile, row + m * 16, 2 * c, lane);
+      for (int m = 0; m < kRowTiles; m++) loadA<L::kRowBytes>(a[m], qTile, row + m * 16, 2 * c, lane);
 #pragma unroll
-        for (int n = 0; n < N / 16; n++) {
-          uint32_t b[4];
-          loadB<L::kRowBytes>(b, kTile, n * 16, 2 * c, lane);
+      for (int n = 0; n < N / 16; n++) {
+        uint32_t b[4];
+        loadB<L::kRowBytes>(b, kTile, n * 16, 2 * c, lane);
 #pragma unroll
-          for (int m = 0; m < kRowTiles; m++) {
-            multiplyAdd<E>(s[m][2 * n], a[m], b[0], b[1]);
-            multiplyAdd<E>(s[m][2 * n + 1], a[m], b[2], b[3]);
-          }
+        for (int m = 0; m < kRowTiles; m++) {
+          multiplyAdd<E>(s[m][2 * n], a[m], b[0], b[1]);
+          multiplyAdd<E>(s[m][2 * n + 1], a[m], b[2], b[3]);
         }
       }
     }
@@ -119,7 +136,7 @@ __device__ __forceinline__ void scores(float (&s)[kRowTiles][N / 8][4], const ch
 // o += p v on tensor cores, p rounded to the storage type. Keys of weight 0 must have finite values.
 template <class E, int DP, int kRowTiles, int N>
 __device__ __forceinline__ void accumulate(float (&o)[kRowTiles][DP / 8][4], const float (&p)[kRowTiles][N / 8][4],
-                                           const char* v, int valueDim, int lane) {
+                                           const char* v, int lane) {
   using L = RowLayout<E, DP>;
   uint32_t vTile = sharedAddress(v);
 #pragma unroll
@@ -134,14 +151,12 @@ __device__ __forceinline__ void accumulate(float (&o)[kRowTiles][DP / 8][4], con
     }
 #pragma unroll
     for (int c = 0; c < DP / 16; c++) {
-      if (c * 16 < valueDim) {
-        uint32_t b[4];
-        loadBTransposed<L::kRowBytes>(b, vTile, k * 16, 2 * c, lane);
+      uint32_t b[4];
+      loadBTransposed<L::kRowBytes>(b, vTile, k * 16, 2 * c, lane);
 #pragma unroll
-        for (int m = 0; m < kRowTiles; m++) {
-          multiplyAdd<E>(o[m][2 * c], a[m], b[0], b[1]);
-          multiplyAdd<E>(o[m][2 * c + 1], a[m], b[2], b[3]);
-        }
+      for (int m = 0; m < kRowTiles; m++) {
+        multiplyAdd<E>(o[m][2 * c], a[m], b[0], b[1]);
+        multiplyAdd<E>(o[m][2 * c + 1], a[m], b[2], b[3]);
       }
     }
   }

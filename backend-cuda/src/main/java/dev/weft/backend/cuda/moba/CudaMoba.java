@@ -45,9 +45,9 @@ public final class CudaMoba implements MobaKernel {
               + " columns: the CUDA backend has kernels for 1 to "
               + MobaTiles.MOST_WIDTH);
     }
-    if (spec.kvHeads() > MOST_HEADS) {
+    if (spec.heads() > MOST_HEADS) {
       return Support.no(
-          spec.kvHeads() + " key-value heads: the CUDA backend takes at most " + MOST_HEADS);
+          spec.heads() + " heads: the CUDA backend takes at most " + MOST_HEADS);
     }
     return Support.yes();
   }

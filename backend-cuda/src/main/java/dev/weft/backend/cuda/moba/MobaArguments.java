@@ -117,6 +117,9 @@ record MobaArguments(
           TensorArguments.stride(selectionTensor, 1));
     }
     long slots = plan.lists().slots();
+    if (plan.direct()) {
+      return new MobaLists.Selection(scratch, spec.heads() * slots, slots);
+    }
     long before = 4L * firstHead * group() * slots;
     return new MobaLists.Selection(
         scratch + plan.selectionAt() - before,
@@ -223,13 +226,16 @@ record MobaArguments(
     }
     selection(plan, scratch, firstHead).putInto(block);
     Tensor sums = lse;
+    long partials = scratch + (plan.direct() ? plan.directPartialsAt() : plan.partialsAt());
+    long partialLse =
+        scratch + (plan.direct() ? plan.directPartialLseAt() : plan.partialLseAt());
     block
         .put(TensorArguments.address(sums))
         .put(sums == null ? 0L : TensorArguments.stride(sums, 0))
         .put(sums == null ? 0L : TensorArguments.stride(sums, 1))
-        .put(scratch + plan.partialsAt())
-        .put(scratch + plan.partialLseAt())
-        .put(scratch + plan.partialsAt())
+        .put(partials)
+        .put(partialLse)
+        .put(partials) // the heap of the selection, which is done by then
         .put(spec.scale() * LOG2_E)
         .put(spec.headDim())
         .put(spec.valueDim())

@@ -14,15 +14,20 @@ import dev.weft.spi.BackendMemory;
 import dev.weft.spi.LaunchContext;
 import java.util.Map;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The forward pass over packed sequences or the paged cache. Two launches, then six for each group
- * of key-value heads that scratch has room for; see src/main/cuda/moba/forward.cuh.
+ * of key-value heads that scratch has room for; three in all for few queries over the cache. See
+ * src/main/cuda/moba/forward.cuh.
  */
 final class MobaForwardPass {
   static final String PAGED_BLOCKS = "moba_paged_blocks";
 
   private static final int MEAN_THREADS = 256;
+  private static final int DIRECT_THREADS = 256;
+  private static final int MERGE_ROWS = 4;
+  private static final int MERGE_LANES = 32;
 
   /** Thread blocks that a multiprocessor holds of the kernels that walk over lists. */
   private static final int RESIDENT = 2;
@@ -36,6 +41,8 @@ final class MobaForwardPass {
   private final KernelFunction pagedBlocks;
   private final KernelFunction listed;
   private final KernelFunction own;
+  private final @Nullable KernelFunction direct;
+  private final @Nullable KernelFunction directMerge;
   private final Map<Integer, KernelFunction> select = new TreeMap<>();
 
   /** Finds every kernel that a launch of the spec may need. */
@@ -49,6 +56,9 @@ final class MobaForwardPass {
     pagedBlocks = device.kernel(PAGED_BLOCKS);
     listed = device.kernel(tiles.listed());
     own = device.kernel(tiles.own());
+    boolean paged = spec.modes().contains(Mode.PAGED);
+    direct = paged ? device.kernel(tiles.direct()) : null;
+    directMerge = paged ? device.kernel(tiles.directMerge()) : null;
     // A launch has no more slots than the spec allows, but may have fewer.
     for (int slots : new int[] {1, spec.topK() - 1}) {
       int most = MobaTiles.selectionKernel(slots);
@@ -110,6 +120,10 @@ final class MobaForwardPass {
 
     void launch() {
       boolean scored = layout.slots() > 0;
+      if (plan.direct() && direct != null && directMerge != null) {
+        direct(direct, directMerge);
+        return;
+      }
       if (scored) {
         tables();
       }
@@ -135,6 +149,20 @@ final class MobaForwardPass {
         }
         own(first, heads);
       }
+    }
+
+    /** Few queries: a thread block for each row and block, then a warp for each row. */
+    private void direct(KernelFunction parts, KernelFunction merge) {
+      if (layout.slots() > 0 || arguments.columns() > 0) {
+        select(0, spec.kvHeads());
+      }
+      arguments.put(stream.parameters(), plan, scratch, 0, spec.kvHeads(), tiles.rows());
+      stream.launch(
+          parts, layout.tokens() * (layout.slots() + 1L), spec.heads(), DIRECT_THREADS);
+      arguments.put(stream.parameters(), plan, scratch, 0, spec.kvHeads(), tiles.rows());
+      long rows = (long) layout.tokens() * spec.heads();
+      stream.launch(
+          merge, (rows + MERGE_ROWS - 1) / MERGE_ROWS, 1, MERGE_ROWS * MERGE_LANES);
     }
 
     private void tables() {

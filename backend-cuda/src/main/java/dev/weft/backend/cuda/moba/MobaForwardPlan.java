@@ -6,13 +6,15 @@ import dev.weft.moba.MobaAttentionSpec.Mode;
 
 /**
  * How a forward or paged launch uses scratch memory: a pure function of spec and sizes. Key-value
- * heads go in groups, as many at once as the limit has room for.
+ * heads go in groups, as many at once as the limit has room for. Few queries over the cache go
+ * without lists, all heads at once (direct.cuh).
  *
  * @param lists tables and lists, of one group's heads
  * @param valuePitch columns of a row of partial results
  * @param meanPitch columns of a row of means; 0 if means lie in the cache
  * @param elementBytes of the storage type
  * @param kvHeads all key-value heads
+ * @param direct whether there are so few queries that lists do not pay
  * @param bytes scratch of any launch that is not larger
  */
 record MobaForwardPlan(
@@ -21,9 +23,13 @@ record MobaForwardPlan(
     int meanPitch,
     int elementBytes,
     int kvHeads,
+    boolean direct,
     long bytes) {
   /** What a group takes at most, where the spec's limit allows so much. */
   private static final long MOST_GROUP_BYTES = 512L << 20;
+
+  /** New tokens for each sequence, on average, up to which lists do not pay. */
+  private static final int DIRECT_TOKENS = 8;
 
   private static final int ALIGNMENT = 256;
   private static final int PITCH = 8;
@@ -48,11 +54,32 @@ record MobaForwardPlan(
     // need less.
     long bytes = best.exactBytes();
     if (best.lists.heads() < spec.kvHeads()) {
-      long limit = Math.min(best.fixedBytes() + MOST_GROUP_BYTES, spec.workspaceLimit());
-      bytes = Math.max(bytes, limit - limit % ALIGNMENT);
+      bytes = Math.max(bytes, Math.min(best.fixedBytes() + MOST_GROUP_BYTES, limit(spec)));
+    }
+    boolean direct = false;
+    if (mode == Mode.PAGED) {
+      // Room for both ways: with more tokens the other one may need less.
+      long directTokens = Math.min(tokens, DIRECT_TOKENS * (long) sequences);
+      long needed = best.directBytes(directTokens);
+      if (needed <= MOST_GROUP_BYTES && needed <= spec.workspaceLimit()) {
+        bytes = Math.max(bytes, needed);
+        direct = directTokens == tokens;
+      } else {
+        bytes = Math.max(bytes, Math.min(MOST_GROUP_BYTES, limit(spec)));
+      }
     }
     return new MobaForwardPlan(
-        best.lists, best.valuePitch, best.meanPitch, best.elementBytes, best.kvHeads, bytes);
+        best.lists,
+        best.valuePitch,
+        best.meanPitch,
+        best.elementBytes,
+        best.kvHeads,
+        direct,
+        bytes);
+  }
+
+  private static long limit(MobaAttentionSpec spec) {
+    return spec.workspaceLimit() - spec.workspaceLimit() % ALIGNMENT;
   }
 
   private static MobaForwardPlan ofHeads(
@@ -82,6 +109,7 @@ record MobaForwardPlan(
         paged ? 0 : pitch(spec.headDim()),
         spec.dataType().bytes(),
         spec.kvHeads(),
+        false,
         0);
   }
 
@@ -121,6 +149,32 @@ record MobaForwardPlan(
 
   long partialsAt() {
     return partialLseAt() + aligned(4 * entries());
+  }
+
+  /** Selection, sums and partial results of all heads, in F32, the own block's too. */
+  private long directBytes(long directTokens) {
+    long rows = directTokens * lists.group() * kvHeads;
+    return directPartialsAt(rows) + aligned(rows * (lists.slots() + 1L) * valuePitch * 4);
+  }
+
+  private long directRows() {
+    return (long) lists.tokens() * lists.group() * kvHeads;
+  }
+
+  long directPartialLseAt() {
+    return directPartialLseAt(directRows());
+  }
+
+  private long directPartialLseAt(long rows) {
+    return aligned(4 * rows * lists.slots());
+  }
+
+  long directPartialsAt() {
+    return directPartialsAt(directRows());
+  }
+
+  private long directPartialsAt(long rows) {
+    return directPartialLseAt(rows) + aligned(4 * rows * (lists.slots() + 1L));
   }
 
   private long exactBytes() {

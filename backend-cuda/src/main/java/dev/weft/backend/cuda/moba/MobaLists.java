@@ -52,8 +52,13 @@ final class MobaLists {
   record Layout(
       int tokens, int sequences, int group, int slots, int blockSize, int heads, int blocks) {
     private static final int ALIGNMENT = 256;
-    private static final int MOST_TILES = 128;
-    private static final int LEAST_TILE_ROWS = 256;
+    private static final int LEAST_TILE_ROWS = 64;
+
+    /** Tiles of all heads that fill a device, and the bounds of one head's. */
+    private static final int WANTED_TILES = 1024;
+
+    private static final int LEAST_TILES_OF_HEAD = 128;
+    private static final int MOST_TILES_OF_HEAD = 512;
 
     Layout {
       if (Math.multiplyExact((long) tokens * group, Math.max(slots, 1)) >= 1L << 32) {
@@ -99,10 +104,14 @@ final class MobaLists {
      */
     int tileOfRows() {
       long rows = LEAST_TILE_ROWS;
-      while (rows * MOST_TILES < rows()) {
+      while (rows * mostTiles() < rows()) {
         rows *= 2;
       }
       return Math.toIntExact(rows);
+    }
+
+    private int mostTiles() {
+      return Math.clamp(WANTED_TILES / heads, LEAST_TILES_OF_HEAD, MOST_TILES_OF_HEAD);
     }
 
     int tiles() {
@@ -110,7 +119,7 @@ final class MobaLists {
     }
 
     private long matrixBytes() {
-      long most = Math.min(MOST_TILES, (rows() + LEAST_TILE_ROWS - 1) / LEAST_TILE_ROWS);
+      long most = Math.min(mostTiles(), (rows() + LEAST_TILE_ROWS - 1) / LEAST_TILE_ROWS);
       return slots == 0 ? 0 : most * heads * blocks() * 4;
     }
 

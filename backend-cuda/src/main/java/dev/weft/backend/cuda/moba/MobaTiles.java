@@ -63,6 +63,14 @@ record MobaTiles(DataType type, int width) {
     return "moba_own_" + type.text() + "_d" + width;
   }
 
+  String direct() {
+    return "moba_direct_" + type.text() + "_d" + width;
+  }
+
+  String directMerge() {
+    return "moba_direct_merge_" + type.text();
+  }
+
   String select(int most) {
     return "moba_select_" + type.text() + "_d" + width + "_k" + (most == ANY ? "any" : most);
   }
@@ -71,10 +79,12 @@ record MobaTiles(DataType type, int width) {
   static List<String> kernels() {
     List<String> names = new ArrayList<>();
     for (DataType type : TYPES) {
+      names.add(new MobaTiles(type, MOST_WIDTH).directMerge());
       for (int width : WIDTHS) {
         MobaTiles tiles = new MobaTiles(type, width);
         names.add(tiles.listed());
         names.add(tiles.own());
+        names.add(tiles.direct());
         names.add(tiles.select(ANY));
         for (int most : SELECTIONS) {
           names.add(tiles.select(most));
@@ -124,6 +134,12 @@ record MobaTiles(DataType type, int width) {
   }
 
   int selectSharedBytes(int most) {
+    if (most == SELECTIONS[0]) {
+      int batch = 2 * Math.min(4, means() / 8);
+      int queues = 2 * Math.max(8, 2 * batch) * THREADS * 8;
+      int queries = isHalf() ? 0 : SELECT_ROWS; // those of 16 bits lie in registers
+      return (queries + 2 * means()) * rowBytes() + queues + 2 * means();
+    }
     int batch = Math.min(8, means() / 2);
     int queues = most == ANY ? 0 : 2 * batch * THREADS * 8;
     return (SELECT_ROWS + 2 * means()) * rowBytes()

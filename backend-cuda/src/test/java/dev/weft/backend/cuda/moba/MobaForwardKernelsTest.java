@@ -1,0 +1,66 @@
+package dev.weft.backend.cuda.moba;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.weft.backend.cuda.kernels.KernelManifest;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** What nvcc made of forward's and append's kernels, against what Java asks for. Needs no GPU. */
+class MobaForwardKernelsTest {
+  /** Bytes that some architecture spills. */
+  private static final Map<String, Integer> SPILLS =
+      Map.of("moba_select_bf16_d256_kany", 16, "moba_select_f16_d256_kany", 16);
+
+  private static final List<String> TYPES = List.of("bf16", "f16", "f32");
+
+  private final KernelManifest manifest = KernelManifest.read();
+
+  @BeforeEach
+  void needsKernels() {
+    Assumptions.assumeFalse(
+        manifest.isEmpty(), "built without nvcc: there are no kernels to look at");
+  }
+
+  private static Map<String, Integer> named() {
+    Map<String, Integer> sizes = new TreeMap<>();
+    MobaTiles.kernels().forEach(name -> sizes.put(name, 384));
+    for (String type : TYPES) {
+      sizes.put("moba_means_" + type, 88);
+      sizes.put("moba_append_means_" + type, 232);
+    }
+    sizes.put(MobaAppendPass.ROWS, 232);
+    sizes.put(MobaForwardPass.PAGED_BLOCKS, 96);
+    sizes.put(MobaLists.BLOCKS, 48);
+    return sizes;
+  }
+
+  @Test
+  void everyKernelNamedInJavaIsBuiltWithTheArgumentSizeThatJavaWrites() {
+    Map<String, Integer> built = new TreeMap<>();
+    named()
+        .keySet()
+        .forEach(name -> {
+          KernelManifest.Kernel kernel = manifest.kernels().get(name);
+          built.put(name, kernel == null ? -1 : kernel.parameterBytes());
+        });
+    assertEquals(named(), built);
+  }
+
+  @Test
+  void noKernelSpillsBeyondAListedFew() {
+    List<KernelManifest.Resources> all =
+        manifest.resources().stream().filter(r -> named().containsKey(r.name())).toList();
+    assertFalse(all.isEmpty());
+    for (KernelManifest.Resources r : all) {
+      int most = SPILLS.getOrDefault(r.name(), 0);
+      assertTrue(r.spillStores() <= most && r.spillLoads() <= most, r.toString());
+    }
+  }
+}
