@@ -46,8 +46,7 @@ public final class CudaMoba implements MobaKernel {
               + MobaTiles.MOST_WIDTH);
     }
     if (spec.heads() > MOST_HEADS) {
-      return Support.no(
-          spec.heads() + " heads: the CUDA backend takes at most " + MOST_HEADS);
+      return Support.no(spec.heads() + " heads: the CUDA backend takes at most " + MOST_HEADS);
     }
     return Support.yes();
   }

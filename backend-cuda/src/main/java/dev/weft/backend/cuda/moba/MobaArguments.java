@@ -227,8 +227,7 @@ record MobaArguments(
     selection(plan, scratch, firstHead).putInto(block);
     Tensor sums = lse;
     long partials = scratch + (plan.direct() ? plan.directPartialsAt() : plan.partialsAt());
-    long partialLse =
-        scratch + (plan.direct() ? plan.directPartialLseAt() : plan.partialLseAt());
+    long partialLse = scratch + (plan.direct() ? plan.directPartialLseAt() : plan.partialLseAt());
     block
         .put(TensorArguments.address(sums))
         .put(sums == null ? 0L : TensorArguments.stride(sums, 0))

@@ -157,12 +157,10 @@ final class MobaForwardPass {
         select(0, spec.kvHeads());
       }
       arguments.put(stream.parameters(), plan, scratch, 0, spec.kvHeads(), tiles.rows());
-      stream.launch(
-          parts, layout.tokens() * (layout.slots() + 1L), spec.heads(), DIRECT_THREADS);
+      stream.launch(parts, layout.tokens() * (layout.slots() + 1L), spec.heads(), DIRECT_THREADS);
       arguments.put(stream.parameters(), plan, scratch, 0, spec.kvHeads(), tiles.rows());
       long rows = (long) layout.tokens() * spec.heads();
-      stream.launch(
-          merge, (rows + MERGE_ROWS - 1) / MERGE_ROWS, 1, MERGE_ROWS * MERGE_LANES);
+      stream.launch(merge, (rows + MERGE_ROWS - 1) / MERGE_ROWS, 1, MERGE_ROWS * MERGE_LANES);
     }
 
     private void tables() {
