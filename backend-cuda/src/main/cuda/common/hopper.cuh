@@ -128,6 +128,10 @@ __device__ __forceinline__ void store_matrices_transposed(uint32_t to, uint32_t 
   asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(to), "r"(a), "r"(b) : "memory");
 }
 
+__device__ __forceinline__ void store_matrices_transposed(uint32_t to, uint32_t a) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x1.trans.shared.b16 [%0], {%1};" ::"r"(to), "r"(a) : "memory");
+}
+
 // ---- warps and launches -------------------------------------------------------------------------------------------
 
 // All warps of a warpgroup, with the same number; multiples of 8.
@@ -229,8 +233,9 @@ __device__ __forceinline__ void pin(float (&d)[kCount]) {
 
 // d[64, N] (+)= a[64, 16] b[N, 16]^T, both from shared memory; accumulate 0 overwrites d. Lane l of warp w of the
 // warpgroup holds in d[4 i + 2 h + j] the element (16 w + l / 4 + 8 h, 8 i + 2 (l % 4) + j). kTransposeB 1: b is [16, N].
-template <class E, int kN, int kTransposeB = 0>
-__device__ __forceinline__ void product(float (&d)[kN / 2], uint64_t a, uint64_t b, int accumulate) {
+// An array longer than N / 2 keeps its other elements.
+template <class E, int kN, int kTransposeB = 0, int kHeld>
+__device__ __forceinline__ void product(float (&d)[kHeld], uint64_t a, uint64_t b, int accumulate) {
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 8, 4, 5, 6, 7)
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 16, 8, 9, 10, 11)
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 32, 16, 17, 18, 19)
@@ -247,8 +252,8 @@ __device__ __forceinline__ void product(float (&d)[kN / 2], uint64_t a, uint64_t
 
 // The same with a in registers: a[0], a[1] hold columns 2 (l % 4) and the next of rows l / 4 and l / 4 + 8; a[2] and
 // a[3] those 8 columns on.
-template <class E, int kN, int kTransposeB = 0>
-__device__ __forceinline__ void product(float (&d)[kN / 2], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+template <class E, int kN, int kTransposeB = 0, int kHeld>
+__device__ __forceinline__ void product(float (&d)[kHeld], const uint32_t (&a)[4], uint64_t b, int accumulate) {
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 8, 4, 5, 6, 7, 8, 9, 10)
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 16, 8, 9, 10, 11, 12, 13, 14)
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 32, 16, 17, 18, 19, 20, 21, 22)
