@@ -1,9 +1,9 @@
 // The entry points of experts on Hopper. HopperExperts.java names them, HopperTile.java has the same shapes and picks
 // one for a launch.
 //
-//   moe_hopper_{project,down}_ELEMENT_nTOKENS   project: gate and up with their activation; down: one product, which is
-//                                               also the first projection where the activation has no gate (RELU2)
-//   moe_hopper_sort_rows                        rows of x in sorted order, for projections that do not gather
+//   moe_hopper_{project,down}_ELEMENT_SHAPE   project: gate and up with their activation; down: one product, which is
+//                                             also the first projection where the activation has no gate (RELU2)
+//   moe_hopper_sort_rows                      rows of x in sorted order, for projections that do not gather
 #include "expert_gemm.cuh"
 
 using namespace weft;
@@ -25,13 +25,24 @@ extern __shared__ __align__(1024) unsigned char sharedMemory[];
   EXPERTS(project_##ELEMENT, E, true, true, TEXT, SHAPE)     \
   EXPERTS(down_##ELEMENT, E, false, true, TEXT, SHAPE)
 
-using Few = Shape<1, 32, 2, 5>;
-using Many = Shape<2, 128, 1, 4>;
+using Split16 = Shape<1, 16, 4, 5, true>;
+using Few32 = Shape<1, 32, 2, 5>;
+using Wide32 = Shape<2, 32, 1, 6>;
+using Wide64 = Shape<2, 64, 1, 5>;
+using Wide128 = Shape<2, 128, 1, 4>;
+using Dense160 = Shape<2, 160, 1, 3>;
 
-GATHERED(bf16, Bf16, n32, Few)
-GATHERED(f16, F16, n32, Few)
-DENSE(bf16, Bf16, n128, Many)
-DENSE(f16, F16, n128, Many)
+#define ALL(ELEMENT, E)                    \
+  GATHERED(ELEMENT, E, split16, Split16)   \
+  GATHERED(ELEMENT, E, few32, Few32)       \
+  GATHERED(ELEMENT, E, wide32, Wide32)     \
+  GATHERED(ELEMENT, E, wide64, Wide64)     \
+  GATHERED(ELEMENT, E, wide128, Wide128)   \
+  DENSE(ELEMENT, E, dense160, Dense160)
+ALL(bf16, Bf16)
+#ifndef WEFT_BF16_ONLY
+ALL(f16, F16)
+#endif
 
 struct SortRowsArguments {  // as HopperExperts.java writes it
   const void* x;

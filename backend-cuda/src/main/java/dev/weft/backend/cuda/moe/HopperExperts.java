@@ -44,6 +44,7 @@ final class HopperExperts implements ExpertKernels {
   /** What distinguishes the two projections for a kernel. */
   private record Product(
       MemorySegment weights,
+      MemorySegment upWeights,
       long tokens,
       long tokenPitch,
       long tokenRows,
@@ -122,8 +123,14 @@ final class HopperExperts implements ExpertKernels {
             && Math.abs(gate.address() - up.address()) < 1L << 40);
   }
 
-  private static HopperTile tile(ExpertWork work) {
-    return HopperTile.of(work.rows().mostRows(), work.weights().experts());
+  private HopperTile tile(ExpertWork work) {
+    ExpertWeights weights = work.weights();
+    return HopperTile.of(
+        work.rows().mostRows(),
+        weights.experts(),
+        weights.hidden(),
+        weights.width(),
+        multiprocessors);
   }
 
   @Override
@@ -138,6 +145,14 @@ final class HopperExperts implements ExpertKernels {
       sortRows(stream, work);
     }
     try (Arena arena = Arena.ofConfined()) {
+      MemorySegment up =
+          one(
+              arena,
+              weights.up(),
+              weights.hidden(),
+              weights.width(),
+              weights.experts(),
+              gated ? tile.weightRows() / 2 : tile.weightRows());
       enqueue(
           stream,
           gated ? kernels.project : kernels.down,
@@ -145,9 +160,8 @@ final class HopperExperts implements ExpertKernels {
           work,
           arena,
           new Product(
-              gated
-                  ? gateAndUp(arena, weights, tile.weightRows())
-                  : one(arena, weights.up(), weights.hidden(), weights.width(), work, tile),
+              gated ? gate(arena, work, tile) : up,
+              up,
               sorted ? work.out() : work.x(),
               sorted ? work.outPitch() : work.xPitch(),
               sorted ? work.rows().mostRows() : work.tokens(),
@@ -157,7 +171,7 @@ final class HopperExperts implements ExpertKernels {
               work.actPitch(),
               weights.hidden(),
               weights.width(),
-              parts(weights.width(), gated ? tile.weightRows() / 2 : tile.weightRows()),
+              tile.weightTiles(weights.width(), gated),
               gated ? weights.gateBias() : weights.upBias(),
               gated ? weights.upBias() : WeightRows.NONE,
               GenericExperts.activation(work.spec().activation()),
@@ -171,6 +185,14 @@ final class HopperExperts implements ExpertKernels {
     HopperTile tile = tile(work);
     ExpertWeights weights = work.weights();
     try (Arena arena = Arena.ofConfined()) {
+      MemorySegment map =
+          one(
+              arena,
+              weights.down(),
+              weights.width(),
+              weights.hidden(),
+              weights.experts(),
+              tile.weightRows());
       enqueue(
           stream,
           kernels(tile).down,
@@ -178,7 +200,8 @@ final class HopperExperts implements ExpertKernels {
           work,
           arena,
           new Product(
-              one(arena, weights.down(), weights.width(), weights.hidden(), work, tile),
+              map,
+              map,
               work.act(),
               work.actPitch(),
               work.rows().mostRows(),
@@ -188,7 +211,7 @@ final class HopperExperts implements ExpertKernels {
               work.outPitch(),
               weights.width(),
               weights.hidden(),
-              parts(weights.hidden(), tile.weightRows()),
+              tile.weightTiles(weights.hidden(), false),
               weights.downBias(),
               WeightRows.NONE,
               NO_ACTIVATION,
@@ -243,6 +266,7 @@ final class HopperExperts implements ExpertKernels {
         stream
             .parameters()
             .put(p.weights)
+            .put(p.upWeights)
             .put(tokens)
             .put(p.tokens)
             .put(p.out)
@@ -270,19 +294,23 @@ final class HopperExperts implements ExpertKernels {
         .put(p.overlapped ? 1 : 0);
     long items = work.rows().mostTiles(experts, tile.tokens()) * p.weightTiles;
     long blocks = Math.min(items, (long) tile.blocksPerMultiprocessor() * multiprocessors);
-    LaunchShape shape = LaunchShape.of(blocks, 1, THREADS).withShared(tile.sharedBytes(experts));
-    stream.launch(kernel, p.overlapped ? shape.overlappingPredecessor() : shape);
+    stream.launch(
+        kernel,
+        LaunchShape.of(blocks, 1, THREADS)
+            .withShared(tile.sharedBytes(experts))
+            .overlappingPredecessor());
   }
 
-  private static int parts(int whole, int part) {
-    return (whole + part - 1) / part;
-  }
-
-  /** Dimensions: K, 8 rows, gate and up (whichever lies first), groups of 8 rows, expert. */
-  private MemorySegment gateAndUp(Arena arena, ExpertWeights weights, int tileRows) {
+  /** The gate's rows, or where the tile has them alternate, those of both. */
+  private MemorySegment gate(Arena arena, ExpertWork work, HopperTile tile) {
+    ExpertWeights weights = work.weights();
     WeightRows gate = weights.gate();
-    long bytes = element.bytes();
-    long row = bytes * gate.rowStride();
+    if (tile.isPaired()) {
+      return one(
+          arena, gate, weights.hidden(), weights.width(), weights.experts(), tile.weightRows() / 2);
+    }
+    // Dimensions: K, 8 rows, gate and up (whichever lies first), groups of 8 rows, expert.
+    long row = (long) element.bytes() * gate.rowStride();
     long apart = Math.abs(gate.address() - weights.up().address());
     return maps.encode(
         arena,
@@ -293,20 +321,20 @@ final class HopperExperts implements ExpertKernels {
           weights.hidden(), ALTERNATING, 2, weights.width() / ALTERNATING, weights.experts()
         },
         new long[] {row, apart, ALTERNATING * row, expertStep(gate, 2L * weights.width())},
-        new int[] {SLAB, ALTERNATING, 2, tileRows / (2 * ALTERNATING), 1});
+        new int[] {SLAB, ALTERNATING, 2, tile.weightRows() / (2 * ALTERNATING), 1});
   }
 
   /** Dimensions: K, rows, expert. */
   private MemorySegment one(
-      Arena arena, WeightRows rows, int depth, int count, ExpertWork work, HopperTile tile) {
+      Arena arena, WeightRows rows, int depth, int count, int experts, int copyRows) {
     return maps.encode(
         arena,
         element,
         TensorMaps.Swizzle.BYTES_128,
         rows.address(),
-        new long[] {depth, count, work.weights().experts()},
+        new long[] {depth, count, experts},
         new long[] {element.bytes() * rows.rowStride(), expertStep(rows, count)},
-        new int[] {SLAB, tile.weightRows(), 1});
+        new int[] {SLAB, copyRows, 1});
   }
 
   /** A single expert has no step; a map wants one. */

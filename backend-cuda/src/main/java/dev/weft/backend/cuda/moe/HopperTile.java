@@ -1,16 +1,23 @@
 package dev.weft.backend.cuda.moe;
 
 import dev.weft.DataType;
+import java.util.Locale;
 
 /**
  * A compiled shape of sm_90a/expert_gemm.cuh, and which one a launch gets; what each is good for
  * was measured (docs/cuda.md).
  */
 enum HopperTile {
+  /** A token or two: twice the work items, so that all multiprocessors have one. */
+  SPLIT16(1, 16, 4, 5, true, false, 1),
   /** Few rows: weights stream through a deep ring. */
-  N32(1, 32, 2, 5, false, 1, 8),
-  /** Prompts: rows are sorted first, so that the copy engine brings them. */
-  N128(2, 128, 1, 4, true, 1, 1);
+  FEW32(1, 32, 2, 5, false, false, 1),
+  /** The same where there are plenty of work items. */
+  WIDE32(2, 32, 1, 6, false, false, 1),
+  WIDE64(2, 64, 1, 5, false, false, 1),
+  WIDE128(2, 128, 1, 4, false, false, 1),
+  /** Long prompts: rows are sorted first, so that the copy engine brings them. */
+  DENSE160(2, 160, 1, 3, false, true, 8);
 
   /** The experts' first tiles have to fit behind the largest ring. */
   static final int MOST_EXPERTS = 512;
@@ -21,34 +28,62 @@ enum HopperTile {
   private final int tokens;
   private final int slabs;
   private final int stages;
+  private final boolean split;
   private final boolean dense;
-  private final int resident;
   private final int waves;
 
   HopperTile(
-      int blocks, int tokens, int slabs, int stages, boolean dense, int resident, int waves) {
+      int blocks, int tokens, int slabs, int stages, boolean split, boolean dense, int waves) {
     this.blocks = blocks;
     this.tokens = tokens;
     this.slabs = slabs;
     this.stages = stages;
+    this.split = split;
     this.dense = dense;
-    this.resident = resident;
     this.waves = waves;
   }
 
   /**
-   * The tile for a launch.
+   * The tile for a launch. A pure function of sizes that the host knows.
    *
    * @param rows the most rows of all experts
    * @param experts how many
+   * @param hidden H
+   * @param width I
+   * @param multiprocessors of the device
    */
-  static HopperTile of(long rows, int experts) {
-    return rows <= 24L * experts ? N32 : N128;
+  static HopperTile of(long rows, int experts, int hidden, int width, int multiprocessors) {
+    long touched = Math.min(rows, experts);
+    long each = rows / touched;
+    if (each <= 8
+        && 10 * touched * Math.min(FEW32.weightTiles(width, true), FEW32.weightTiles(hidden, false))
+            < 6L * multiprocessors) {
+      return SPLIT16;
+    }
+    if (each <= 24) {
+      return touched * WIDE32.weightTiles(width, true) > 7L * multiprocessors ? WIDE32 : FEW32;
+    }
+    if (each <= 48) {
+      return WIDE64;
+    }
+    // Sorting moves 4 H bytes a row, the products 6 H I operations: it pays where I is large.
+    return each >= 100 && width >= 2048 ? DENSE160 : WIDE128;
   }
 
   /** Weight rows of a work item. */
   int weightRows() {
-    return 128 * blocks;
+    return 64 * blocks * (split ? 1 : 2);
+  }
+
+  /**
+   * Work items for a tile of tokens.
+   *
+   * @param columns of the result
+   * @param gated whether each needs two weight rows
+   */
+  int weightTiles(int columns, boolean gated) {
+    int each = gated ? weightRows() / 2 : weightRows();
+    return (columns + each - 1) / each;
   }
 
   /** The most token rows of a work item. */
@@ -61,6 +96,11 @@ enum HopperTile {
     return tokens <= 64 ? 8 : 32;
   }
 
+  /** Whether gate and up are two products with a tensor map each; else their rows alternate. */
+  boolean isPaired() {
+    return blocks == 2;
+  }
+
   /** Whether the first projection takes rows in sorted order; else it gathers them. */
   boolean isDense() {
     return dense;
@@ -68,14 +108,14 @@ enum HopperTile {
 
   /** Blocks for each multiprocessor: more than reside at once even out their different speeds. */
   int blocksPerMultiprocessor() {
-    return resident * waves;
+    return waves;
   }
 
   /** As Shape in expert_gemm.cuh counts them. */
   int sharedBytes(int experts) {
     int stage = slabs * (weightRows() + tokens) * ROW_BYTES;
     int mostStaging = tokens <= 32 ? 4096 : tokens <= 64 ? 8192 : 16_384;
-    int staging = Math.min(mostStaging, tokens * blocks * 128);
+    int staging = Math.min(mostStaging, tokens * blocks * (split ? 256 : 128));
     int barriers = 16 * stages;
     int sums = 48;
     return stages * stage + 2 * staging + barriers + sums + 4 * (experts + 1);
@@ -90,6 +130,6 @@ enum HopperTile {
   }
 
   private String text() {
-    return "n" + tokens;
+    return name().toLowerCase(Locale.ROOT);
   }
 }
