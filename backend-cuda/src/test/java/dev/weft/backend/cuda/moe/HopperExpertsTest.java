@@ -25,8 +25,8 @@ class HopperExpertsTest {
     named.put(HopperExperts.SORT_ROWS, 64);
     for (HopperTile tile : HopperTile.values()) {
       for (DataType type : new DataType[] {DataType.BF16, DataType.F16}) {
-        named.put(tile.project(type), 576);
-        named.put(tile.down(type), 576);
+        named.put(tile.project(type), 640);
+        named.put(tile.down(type), 640);
       }
     }
     Map<String, Integer> built = new TreeMap<>();
