@@ -7,7 +7,8 @@
 //   of 8 to 32 (few rows waste little), weights stream through the copy engine, and the same kernel serves a decode step
 //   and a long prompt; only the tile differs (Shape below).
 //   A work item is (expert, weight tile, token tile). Token tiles of one weight tile are neighbours, so that they share
-//   it through the L2. Blocks are persistent, one for each multiprocessor: block b takes items b, b + gridDim.x, ...
+//   it through the L2. Blocks run one on a multiprocessor and take one item after the other: either all of them, by
+//   stride, or a few each, so that faster multiprocessors take more blocks.
 //   Every block counts the token tiles of all experts by itself, from the offsets: no tile list, no host round trip.
 //
 // Layout of a block: three warpgroups
@@ -58,6 +59,8 @@ struct Arguments {  // as HopperExperts.java writes it
   int upFirst;             // in the groups of 8 rows up comes before gate
   float alpha;
   float limit;
+  int stride;              // blocks b and b + stride begin itemsOfBlock * stride items apart
+  int itemsOfBlock;        // the most that a block takes
   int overlapped;          // the launch starts before its predecessor, whose results are `rows`, has ended
 };
 
@@ -164,8 +167,12 @@ struct ExpertGemm {
     item.rows = min(each, rows - tile * each);
   }
 
-  __device__ __forceinline__ i64 items() const {
-    return static_cast<i64>(tileStarts[a.experts]) * a.weightTiles;
+  __device__ __forceinline__ i64 firstItem() const {
+    return static_cast<i64>(blockIdx.x / a.stride) * a.stride * a.itemsOfBlock + blockIdx.x % a.stride;
+  }
+  __device__ __forceinline__ i64 endOfItems() const {
+    return min(static_cast<i64>(tileStarts[a.experts]) * a.weightTiles,
+               static_cast<i64>(blockIdx.x / a.stride + 1) * a.stride * a.itemsOfBlock);
   }
   __device__ __forceinline__ int steps() const { return (a.depth + 64 * kSlabs - 1) / (64 * kSlabs); }
 
@@ -174,7 +181,7 @@ struct ExpertGemm {
     Item item{};
     int stage = 0;
     uint32_t parity = 1;
-    for (i64 number = blockIdx.x; number < items(); number += gridDim.x) {
+    for (i64 number = firstItem(); number < endOfItems(); number += a.stride) {
       locate(number, item);
       bool once = tileStarts[item.expert + 1] - tileStarts[item.expert] == 1;
       uint64_t policy = once ? kEvictFirst : kEvictNormal;
@@ -208,7 +215,7 @@ struct ExpertGemm {
     Item item{};
     int stage = 0;
     uint32_t parity = 1;
-    for (i64 number = blockIdx.x; number < items(); number += gridDim.x) {
+    for (i64 number = firstItem(); number < endOfItems(); number += a.stride) {
       locate(number, item);
       int boxes = (item.rows + S::kTokenBox - 1) / S::kTokenBox;
       for (int step = 0; step < steps(); step++) {
@@ -236,7 +243,7 @@ struct ExpertGemm {
     Item item{};
     int stage = 0;
     uint32_t parity = 1;
-    for (i64 number = blockIdx.x; number < items(); number += gridDim.x) {
+    for (i64 number = firstItem(); number < endOfItems(); number += a.stride) {
       locate(number, item);
       uint32_t at[kPasses];  // the row's chunk, in chunks from the operand's start
 #pragma unroll
@@ -407,8 +414,8 @@ struct ExpertGemm {
     return kRowBytes == 64 ? (row >> 1) & 3 : row & 7;
   }
 
-  // The fewest columns, in steps of kStep, that hold the item's rows.
-  template <int kN, int kStep>
+  // The fewest columns, in steps of 16, that hold the item's rows.
+  template <int kN>
   __device__ __forceinline__ void multiplyAtLeast(int rows, Sums& d, Ring& ring, int group) {
     if constexpr (kN >= kTokens) {
       multiply<kTokens>(d, ring, group);
@@ -416,7 +423,7 @@ struct ExpertGemm {
       if (rows <= kN) {
         multiply<kN>(d, ring, group);
       } else {
-        multiplyAtLeast<(kN < 32 ? 2 * kN : kN + kStep), kStep>(rows, d, ring, group);
+        multiplyAtLeast<(kN < 16 ? 2 * kN : kN + 16)>(rows, d, ring, group);
       }
     }
   }
@@ -446,10 +453,10 @@ struct ExpertGemm {
     int group = (threadIdx.x >> 7) - 1;
     Ring ring{0, 0};
     Item item{};
-    for (i64 number = blockIdx.x; number < items(); number += gridDim.x) {
+    for (i64 number = firstItem(); number < endOfItems(); number += a.stride) {
       locate(number, item);
       Sums d;
-      multiplyAtLeast<(kTokens <= 64 ? 8 : 32), 32>(item.rows, d, ring, group);
+      multiplyAtLeast<(kTokens <= 64 ? 8 : 32)>(item.rows, d, ring, group);
 #pragma unroll
       for (int b = 0; b < kBlocks; b++) pin(d[b]);
       if constexpr (kSplit) {

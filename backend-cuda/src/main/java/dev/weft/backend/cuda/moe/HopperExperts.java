@@ -123,21 +123,13 @@ final class HopperExperts implements ExpertKernels {
             && Math.abs(gate.address() - up.address()) < 1L << 40);
   }
 
-  private HopperTile tile(ExpertWork work) {
-    ExpertWeights weights = work.weights();
-    return HopperTile.of(
-        work.rows().mostRows(),
-        weights.experts(),
-        weights.hidden(),
-        weights.width(),
-        multiprocessors);
-  }
-
   @Override
   public void project(CudaStream stream, ExpertWork work, Tiling tiling) {
-    HopperTile tile = tile(work);
-    Loaded kernels = kernels(tile);
     ExpertWeights weights = work.weights();
+    HopperTile tile =
+        HopperTile.ofProject(
+            work.rows().mostRows(), weights.experts(), weights.width(), multiprocessors);
+    Loaded kernels = kernels(tile);
     boolean gated = weights.isGated();
     // The kernel of one product never gathers.
     boolean sorted = !work.isShared() && (tile.isDense() || !gated);
@@ -182,8 +174,14 @@ final class HopperExperts implements ExpertKernels {
 
   @Override
   public void down(CudaStream stream, ExpertWork work, Tiling tiling) {
-    HopperTile tile = tile(work);
     ExpertWeights weights = work.weights();
+    HopperTile tile =
+        HopperTile.ofDown(
+            work.rows().mostRows(),
+            weights.experts(),
+            weights.hidden(),
+            weights.width(),
+            multiprocessors);
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment map =
           one(
@@ -290,10 +288,12 @@ final class HopperExperts implements ExpertKernels {
         .put(p.activation)
         .put(p.upFirst ? 1 : 0)
         .put(work.spec().swigluAlpha())
-        .put(work.spec().swigluLimit())
-        .put(p.overlapped ? 1 : 0);
+        .put(work.spec().swigluLimit());
     long items = work.rows().mostTiles(experts, tile.tokens()) * p.weightTiles;
-    long blocks = Math.min(items, (long) tile.blocksPerMultiprocessor() * multiprocessors);
+    long stride = Math.min(items, multiprocessors);
+    int itemsOfBlock = tile.itemsOfBlock() == 0 ? Integer.MAX_VALUE : tile.itemsOfBlock();
+    long blocks = stride * ((items - 1) / (stride * itemsOfBlock) + 1);
+    block.put((int) stride).put(itemsOfBlock).put(p.overlapped ? 1 : 0);
     stream.launch(
         kernel,
         LaunchShape.of(blocks, 1, THREADS)

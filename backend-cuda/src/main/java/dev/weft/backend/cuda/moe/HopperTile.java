@@ -9,13 +9,13 @@ import java.util.Locale;
  */
 enum HopperTile {
   /** A token or two: twice the work items, so that all multiprocessors have one. */
-  SPLIT16(1, 16, 4, 5, true, false, 1),
+  SPLIT16(1, 16, 4, 5, true, false, 0),
   /** Few rows: weights stream through a deep ring. */
-  FEW32(1, 32, 2, 5, false, false, 1),
+  FEW32(1, 32, 2, 5, false, false, 0),
   /** The same where there are plenty of work items. */
-  WIDE32(2, 32, 1, 6, false, false, 1),
-  WIDE64(2, 64, 1, 5, false, false, 1),
-  WIDE128(2, 128, 1, 4, false, false, 1),
+  WIDE32(2, 32, 1, 6, false, false, 0),
+  WIDE64(2, 64, 1, 5, false, false, 0),
+  WIDE128(2, 128, 1, 4, false, false, 0),
   /** Long prompts: rows are sorted first, so that the copy engine brings them. */
   DENSE160(2, 160, 1, 3, false, true, 8);
 
@@ -30,21 +30,44 @@ enum HopperTile {
   private final int stages;
   private final boolean split;
   private final boolean dense;
-  private final int waves;
+  private final int itemsOfBlock;
 
   HopperTile(
-      int blocks, int tokens, int slabs, int stages, boolean split, boolean dense, int waves) {
+      int blocks,
+      int tokens,
+      int slabs,
+      int stages,
+      boolean split,
+      boolean dense,
+      int itemsOfBlock) {
     this.blocks = blocks;
     this.tokens = tokens;
     this.slabs = slabs;
     this.stages = stages;
     this.split = split;
     this.dense = dense;
-    this.waves = waves;
+    this.itemsOfBlock = itemsOfBlock;
   }
 
   /**
-   * The tile for a launch. A pure function of sizes that the host knows.
+   * The tile for a first projection. A pure function of sizes that the host knows.
+   *
+   * @param rows the most rows of all experts
+   * @param experts how many
+   * @param width I
+   * @param multiprocessors of the device
+   */
+  static HopperTile ofProject(long rows, int experts, int width, int multiprocessors) {
+    long touched = Math.min(rows, experts);
+    long each = rows / touched;
+    if (each <= 24) {
+      return ofFew(each, touched, width, true, multiprocessors);
+    }
+    return ofMany(each, width);
+  }
+
+  /**
+   * The tile for a second projection.
    *
    * @param rows the most rows of all experts
    * @param experts how many
@@ -52,19 +75,27 @@ enum HopperTile {
    * @param width I
    * @param multiprocessors of the device
    */
-  static HopperTile of(long rows, int experts, int hidden, int width, int multiprocessors) {
+  static HopperTile ofDown(long rows, int experts, int hidden, int width, int multiprocessors) {
     long touched = Math.min(rows, experts);
     long each = rows / touched;
-    if (each <= 8
-        && 10 * touched * Math.min(FEW32.weightTiles(width, true), FEW32.weightTiles(hidden, false))
-            < 6L * multiprocessors) {
+    if (each <= 8) {
+      return ofFew(each, touched, hidden, false, multiprocessors);
+    }
+    return each <= 24 ? FEW32 : ofMany(each, width);
+  }
+
+  /** By how many work items there are for each multiprocessor: too few, some, or many. */
+  private static HopperTile ofFew(
+      long each, long touched, int columns, boolean gated, int multiprocessors) {
+    if (each <= 8 && 10 * touched * FEW32.weightTiles(columns, gated) < 6L * multiprocessors) {
       return SPLIT16;
     }
-    if (each <= 24) {
-      return touched * WIDE32.weightTiles(width, true) > 7L * multiprocessors ? WIDE32 : FEW32;
-    }
+    return touched * WIDE32.weightTiles(columns, gated) > 6L * multiprocessors ? WIDE32 : FEW32;
+  }
+
+  private static HopperTile ofMany(long each, int width) {
     if (each <= 48) {
-      return WIDE64;
+      return width >= 2048 ? WIDE64 : FEW32;
     }
     // Sorting moves 4 H bytes a row, the products 6 H I operations: it pays where I is large.
     return each >= 100 && width >= 2048 ? DENSE160 : WIDE128;
@@ -106,9 +137,9 @@ enum HopperTile {
     return dense;
   }
 
-  /** Blocks for each multiprocessor: more than reside at once even out their different speeds. */
-  int blocksPerMultiprocessor() {
-    return waves;
+  /** The most work items of a block; 0: all that fall to it. Few even out different speeds. */
+  int itemsOfBlock() {
+    return itemsOfBlock;
   }
 
   /** As Shape in expert_gemm.cuh counts them. */

@@ -60,14 +60,14 @@ class HopperExpertsTest {
 
   @Test
   void aTokenOfAFewLargeExpertsIsSplit() {
-    assertEquals(HopperTile.SPLIT16, HopperTile.of(2, 8, 4096, 14336, MULTIPROCESSORS));
+    assertEquals(HopperTile.SPLIT16, HopperTile.ofDown(2, 8, 4096, 14336, MULTIPROCESSORS));
   }
 
   @Test
   void fewRowsTakeNarrowTilesAndManyTakeWideOnes() {
-    assertEquals(HopperTile.FEW32, HopperTile.of(8, 128, 2048, 768, MULTIPROCESSORS));
-    assertEquals(HopperTile.WIDE32, HopperTile.of(1024, 256, 7168, 2048, MULTIPROCESSORS));
-    assertEquals(HopperTile.WIDE128, HopperTile.of(65536, 128, 2048, 768, MULTIPROCESSORS));
-    assertEquals(HopperTile.DENSE160, HopperTile.of(16384, 8, 4096, 14336, MULTIPROCESSORS));
+    assertEquals(HopperTile.FEW32, HopperTile.ofProject(8, 128, 768, MULTIPROCESSORS));
+    assertEquals(HopperTile.WIDE32, HopperTile.ofProject(1024, 256, 2048, MULTIPROCESSORS));
+    assertEquals(HopperTile.WIDE128, HopperTile.ofProject(65536, 128, 768, MULTIPROCESSORS));
+    assertEquals(HopperTile.DENSE160, HopperTile.ofProject(16384, 8, 14336, MULTIPROCESSORS));
   }
 }
