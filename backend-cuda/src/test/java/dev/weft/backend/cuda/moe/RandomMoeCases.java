@@ -71,8 +71,7 @@ public final class RandomMoeCases implements CaseCatalogue {
     boolean plain = r.nextInt(4) > 0;
     int experts = any(r, EXPERTS);
     boolean given = r.nextInt(3) == 0;
-    ExpertActivation activation =
-        any(r, List.of(ExpertActivation.values()));
+    ExpertActivation activation = any(r, List.of(ExpertActivation.values()));
     // Many slots of little work each, so that the sort takes several blocks.
     boolean many = number % 16 == 0;
     int hidden = many ? 8 : any(r, HIDDEN);
