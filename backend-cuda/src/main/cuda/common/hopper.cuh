@@ -6,6 +6,7 @@
 // group of 8 rows starts at a multiple of 1024 bytes. That is what a tensor map with a 128-byte swizzle writes and
 // what kSwizzledChunk tells threads that write it themselves.
 #pragma once
+#include "overlap.cuh"
 #include <cuda.h>
 
 #include <cstdint>
@@ -143,12 +144,6 @@ template <int kRegisters>
 __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
-
-// Overlapping launches: waits for the grids before this one and sees what they wrote; returns at once in a launch
-// without the attribute.
-__device__ __forceinline__ void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-// Lets the next grid start once every block has called this or ended.
-__device__ __forceinline__ void allow_successor() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
 // ---- matrix products of a warpgroup ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@
 // places as above, 8 warps to a block.
 //
 // E is at most 1024: a thread of the scanning block owns an expert.
+#include "../common/overlap.cuh"
 #include "experts.cuh"
 
 namespace weft {
@@ -52,7 +53,7 @@ __device__ __forceinline__ int expertOf(const SortArguments& a, int slot, int pr
   if (slot >= a.slots) return -1;
   int token = slot / a.topK;
   if (token >= present) return -1;
-  int id = __ldg(a.ids + token * a.idPitch + (slot - token * a.topK));
+  int id = a.ids[token * a.idPitch + (slot - token * a.topK)];
   return id >= 0 && id < a.experts ? id : -1;
 }
 
@@ -171,6 +172,8 @@ __device__ __forceinline__ void finishScan(const SortArguments& a, ScanShared& s
 
 // One block; shared memory: [32, E] counters.
 extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_one_block(__grid_constant__ const SortArguments a) {
+  wait_for_predecessor();
+  allow_successor();
   extern __shared__ unsigned short counters[];
   __shared__ ScanShared s;
   const int warp = threadIdx.x / 32;
@@ -200,6 +203,8 @@ extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_one_block
 
 // A block for each 2048 slots.
 extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_count(__grid_constant__ const SortArguments a) {
+  wait_for_predecessor();
+  allow_successor();
   __shared__ int counters[kMostExperts];
   const int present = presentTokens(a.tokenCount, a.firstToken, a.tokens);
   for (int e = threadIdx.x; e < a.experts; e += kBlockThreads) counters[e] = 0;
@@ -217,6 +222,8 @@ extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_count(__gri
 
 // One block.
 extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_scan(__grid_constant__ const SortArguments a) {
+  wait_for_predecessor();
+  allow_successor();
   __shared__ ScanShared s;
   int count = 0;
   if (threadIdx.x < a.experts) {
@@ -243,6 +250,8 @@ extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_scan(__gr
 
 // A block for each 2048 slots.
 extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_place(__grid_constant__ const SortArguments a) {
+  wait_for_predecessor();
+  allow_successor();
   __shared__ int counters[kBlockWarps][kMostExperts];
   if (a.permutation == nullptr && a.inverse == nullptr) return;
   const int warp = threadIdx.x / 32;
