@@ -28,7 +28,6 @@ struct Place {
 template <class Arguments>
 __device__ __forceinline__ Place placeOf(const Arguments& a, int rows) {
   wait_for_predecessor();
-  allow_successor();
   const int columnTiles = gridDim.x / a.mostTiles;
   Tile t = tileAt(a, blockIdx.x / columnTiles, rows);
   if (t.expert < 0) return Place{-1, 0, 0, 0};

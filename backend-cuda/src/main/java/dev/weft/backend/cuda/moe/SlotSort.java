@@ -11,10 +11,10 @@ import dev.weft.backend.cuda.kernels.LaunchShape;
  */
 final class SlotSort {
   /** Slots that one block sorts by itself; counters of a warp are 16 bits wide. */
-  static final int MOST_OF_ONE_BLOCK = 16384;
+  static final int MOST_OF_ONE_BLOCK = 4096;
 
   /** Slots of a block, where there are several. */
-  static final int BLOCK_SLOTS = 2048;
+  static final int BLOCK_SLOTS = 1024;
 
   static final String ONE_BLOCK = "moe_sort_one_block";
   static final String COUNT = "moe_sort_count";
