@@ -100,9 +100,9 @@ struct Rows {
     if (r >= count) return nullptr;
     int i = first + r;
     if (index) i = index[i];
-    if (i < 0) return nullptr;
-    return i < split ? a + i * pitchA : b + (i - split) * pitchB;
+    return i < 0 ? nullptr : at(i);
   }
+  __device__ __forceinline__ const char* at(int i) const { return i < split ? a + i * pitchA : b + (i - split) * pitchB; }
 };
 
 // An operand of a tile. By k: rows start.. of the operand, `extent` elements (that is K) each. Along k: as many
@@ -114,15 +114,78 @@ struct Operand {
 
 // ---- 16 bits: tensor cores -----------------------------------------------------------------------------------
 
-// Copies elements at .. at + 7 of a row of 16-bit elements to shared memory, of which `valid` are there; the others
-// become zeros. By cp.async where the source is aligned. `base` is any address of the same memory.
-__device__ __forceinline__ void copyChunk(char* target, const char* row, int at, int valid, const char* base) {
-  const char* source = valid ? row + static_cast<i64>(at) * 2
-                             : reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(base) & ~uintptr_t{15});
-  if (isAligned(source, 16)) {
-    copyAsync16(sharedAddress(target), source, valid * 2);
-  } else {
-    const unsigned short* s = reinterpret_cast<const unsigned short*>(source);
+// A thread's share of the copies of an operand: one column of chunks in kChunks rows, kStep apart. Stages hold 64 k,
+// in rows of 128 bytes (swizzled): by k, a row for each of kWidth m (or n); along k, slabs of 64 m (or n) with a row
+// for each k. Copies go through k in order. The numbers of gathered rows are read a stage ahead, and nothing
+// branches where an operand is aligned, so that a thread's copies do not wait for one another.
+template <bool kByK, int kWidth>
+struct Copier {
+  static constexpr int kDepth = 64;
+  static constexpr int kSlabBytes = 64 * kDepth * 2;
+  static constexpr int kBytes = kWidth * kDepth * 2;
+  static constexpr int kRowChunks = kByK ? kDepth / 8 : kWidth / 8;
+  static constexpr int kStep = kThreads / kRowChunks;
+  static constexpr int kChunks = kWidth * kDepth / 8 / kThreads;
+
+  const char* lines[kByK ? kChunks : 1];
+  int rows[kByK ? 1 : kChunks];  // of the next copy; -1: not there
+  bool aligned;
+
+  __device__ __forceinline__ static int line() { return threadIdx.x / kRowChunks; }
+  __device__ __forceinline__ static int chunk() { return threadIdx.x % kRowChunks; }
+
+  __device__ __forceinline__ void prepare(const Operand& o) {
+    aligned = ((reinterpret_cast<uintptr_t>(o.rows.a) | reinterpret_cast<uintptr_t>(o.rows.b) | o.rows.pitchA |
+                o.rows.pitchB) & 15) == 0;
+    if constexpr (kByK) {
+#pragma unroll
+      for (int j = 0; j < kChunks; j++) lines[j] = o.rows.row(o.start + line() + j * kStep);
+    } else {
+      find(o, 0);
+    }
+  }
+
+  __device__ __forceinline__ void find(const Operand& o, int k) {
+#pragma unroll
+    for (int j = 0; j < kChunks; j++) {
+      int r = k + line() + j * kStep;
+      rows[j] = r < o.rows.count ? (o.rows.index ? __ldg(o.rows.index + o.rows.first + r) : o.rows.first + r) : -1;
+    }
+  }
+
+  __device__ __forceinline__ const char* row(const Operand& o, int j) const {
+    if constexpr (kByK) {
+      return lines[j];
+    } else {
+      return rows[j] < 0 ? nullptr : o.rows.at(rows[j]);
+    }
+  }
+
+  __device__ __forceinline__ void copy(const Operand& o, int k, char* target) {
+    int at = kByK ? k + chunk() * 8 : o.start + chunk() * 8;
+    int within = min(max(o.extent - at, 0), 8);
+    char* to = target + (kByK ? 0 : chunk() / 8 * kSlabBytes);
+    if (aligned) {
+#pragma unroll
+      for (int j = 0; j < kChunks; j++) {
+        const char* source = row(o, j);
+        int valid = source ? within : 0;
+        source = valid ? source + static_cast<i64>(at) * 2 : o.rows.a;
+        copyAsync16(sharedAddress(to) + swizzled<128>(line() + j * kStep, chunk() % 8), source, valid * 2);
+      }
+    } else {
+#pragma unroll 1
+      for (int j = 0; j < kChunks; j++) {
+        const char* source = kByK ? o.rows.row(o.start + line() + j * kStep) : o.rows.row(k + line() + j * kStep);
+        copyElements(to + swizzled<128>(line() + j * kStep, chunk() % 8), source, at, source ? within : 0);
+      }
+    }
+    if constexpr (!kByK) find(o, k + kDepth);
+  }
+
+  // Eight elements of which `valid` are there, one by one.
+  __device__ __forceinline__ static void copyElements(char* target, const char* row, int at, int valid) {
+    const unsigned short* s = reinterpret_cast<const unsigned short*>(row) + at;
     uint32_t w[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -132,7 +195,7 @@ __device__ __forceinline__ void copyChunk(char* target, const char* row, int at,
     }
     *reinterpret_cast<uint4*>(target) = make_uint4(w[0], w[1], w[2], w[3]);
   }
-}
+};
 
 template <class E, bool kAByK, bool kBByK>
 struct TensorTile {
@@ -140,43 +203,11 @@ struct TensorTile {
   static constexpr bool kLowParts = std::is_same_v<E, F16>;  // see lowPart of backward.cuh
   static constexpr int kDepth = 64;  // k of a stage
   static constexpr int kStages = 3;
-  static constexpr int kOperandBytes = kTile * kDepth * 2;
+  static constexpr int kOperandBytes = Copier<true, kTile>::kBytes;
+  static constexpr int kSlabBytes = Copier<true, kTile>::kSlabBytes;
   static constexpr int kStageBytes = 2 * kOperandBytes;
   static constexpr int kSharedBytes = kStages * kStageBytes;
   static_assert(kSharedBytes >= kTileBytes<kColumns>, "a finished tile lies where the stages were");
-  static constexpr int kChunks = kTile * kDepth / 8 / kThreads;  // that a thread copies of an operand a stage
-
-  // A thread's share of an operand: one chunk column of kChunks rows, which lie `kStep` apart.
-  template <bool kByK>
-  struct Copier {
-    static constexpr int kRowChunks = kByK ? kDepth / 8 : kTile / 8;
-    static constexpr int kStep = kThreads / kRowChunks;
-    static constexpr int kRowBytes = kRowChunks * 16;
-    const char* lines[kByK ? kChunks : 1];
-
-    __device__ __forceinline__ static int line() { return threadIdx.x / kRowChunks; }
-    __device__ __forceinline__ static int chunk() { return threadIdx.x % kRowChunks; }
-
-    __device__ __forceinline__ void prepare(const Operand& o) {
-      if constexpr (kByK) {
-#pragma unroll
-        for (int j = 0; j < kChunks; j++) lines[j] = o.rows.row(o.start + line() + j * kStep);
-      }
-    }
-
-    __device__ __forceinline__ void copy(const Operand& o, int k, char* target) const {
-#pragma unroll
-      for (int j = 0; j < kChunks; j++) {
-        int r = line() + j * kStep;
-        int at = kByK ? k + chunk() * 8 : o.start + chunk() * 8;
-        const char* row = kByK ? lines[j] : o.rows.row(k + r);
-        int valid = row ? min(max(o.extent - at, 0), 8) : 0;
-        uint32_t offset = swizzled<kRowBytes>(r, chunk());
-        copyChunk(target + offset, row, at, valid, o.rows.a);
-      }
-    }
-  };
-
   struct Sums {
     float c[4][4][4];
 
@@ -195,8 +226,8 @@ struct TensorTile {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int warpM = (warp >> 2) * 64, warpN = (warp & 3) * 32;
     const uint32_t base = sharedAddress(shared);
-    Copier<kAByK> copyA;
-    Copier<kBByK> copyB;
+    Copier<kAByK, kTile> copyA;
+    Copier<kBByK, kTile> copyB;
     copyA.prepare(a);
     copyB.prepare(b);
     const int steps = (depth + kDepth - 1) / kDepth;
@@ -228,7 +259,7 @@ struct TensorTile {
           if constexpr (kAByK) {
             loadA<128>(fa[i], atA, warpM + i * 16, k * 2, lane);
           } else {
-            loadATransposed<256>(fa[i], atA, k * 16, warpM / 8 + i * 2, lane);
+            loadATransposed<128>(fa[i], atA + warpM / 64 * kSlabBytes, k * 16, i * 2, lane);
           }
         }
 #pragma unroll
@@ -236,7 +267,7 @@ struct TensorTile {
           if constexpr (kBByK) {
             loadB<128>(fb[j], atB, warpN + j * 16, k * 2, lane);
           } else {
-            loadBTransposed<256>(fb[j], atB, k * 16, warpN / 8 + j * 2, lane);
+            loadBTransposed<128>(fb[j], atB + warpN / 64 * kSlabBytes, k * 16, warpN % 64 / 8 + j * 2, lane);
           }
         }
 #pragma unroll

@@ -41,42 +41,11 @@ struct WarpgroupTile {
   static constexpr int kDepth = 64;
   static constexpr int kStages = 4;
   static constexpr int kAhead = 2;  // steps that copies are ahead of products
-  static constexpr int kBytesA = kTile * kDepth * 2, kBytesB = kColumns * kDepth * 2;
+  static constexpr int kBytesA = Copier<true, kTile>::kBytes, kBytesB = Copier<true, kColumns>::kBytes;
   static constexpr int kStageBytes = kBytesA + kBytesB;
-  static constexpr int kSlabBytes = 64 * kDepth * 2;
+  static constexpr int kSlabBytes = Copier<true, kTile>::kSlabBytes;
   static constexpr int kSharedBytes = kStages * kStageBytes;
   static_assert(kSharedBytes >= kTileBytes<kColumns>, "a finished tile lies where the stages were");
-
-  // A thread's share of an operand of kWidth rows (or columns): one column of chunks in kChunks rows.
-  template <bool kByK, int kWidth>
-  struct Copier {
-    static constexpr int kRowChunks = kByK ? kDepth / 8 : kWidth / 8;
-    static constexpr int kStep = kThreads / kRowChunks;
-    static constexpr int kChunks = kWidth * kDepth / 8 / kThreads;
-    const char* lines[kByK ? kChunks : 1];
-
-    __device__ __forceinline__ static int line() { return threadIdx.x / kRowChunks; }
-    __device__ __forceinline__ static int chunk() { return threadIdx.x % kRowChunks; }
-
-    __device__ __forceinline__ void prepare(const Operand& o) {
-      if constexpr (kByK) {
-#pragma unroll
-        for (int j = 0; j < kChunks; j++) lines[j] = o.rows.row(o.start + line() + j * kStep);
-      }
-    }
-
-    __device__ __forceinline__ void copy(const Operand& o, int k, char* target) const {
-      int at = kByK ? k + chunk() * 8 : o.start + chunk() * 8;
-      int within = min(max(o.extent - at, 0), 8);
-#pragma unroll
-      for (int j = 0; j < kChunks; j++) {
-        int r = line() + j * kStep;
-        const char* row = kByK ? lines[j] : o.rows.row(k + r);
-        char* to = target + (kByK ? 0 : chunk() / 8 * kSlabBytes) + swizzled<128>(r, chunk() % 8);
-        copyChunk(to, row, at, row ? within : 0, o.rows.a);
-      }
-    }
-  };
 
   struct Sums {
     float d[128];

@@ -5,6 +5,7 @@ import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.moe.MoeDispatchSpec;
 import java.util.List;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /** The kernels of a backward pass. */
 final class MoeBackwardKernels {
@@ -54,11 +55,35 @@ final class MoeBackwardKernels {
           "router_weights",
           "router_sums");
 
-  final KernelFunction project;
-  final KernelFunction slots;
-  final KernelFunction inputs;
-  final KernelFunction downGradient;
-  final KernelFunction projectionGradient;
+  /** The five kernels of a kind of tile. */
+  record Tiled(
+      Tile tile,
+      KernelFunction project,
+      KernelFunction slots,
+      KernelFunction inputs,
+      KernelFunction downGradient,
+      KernelFunction projectionGradient) {
+    static Tiled of(CudaDevice device, Tile tile) {
+      String end = "_" + tile.suffix;
+      return new Tiled(
+          tile,
+          device.kernel(PREFIX + "project" + end),
+          device.kernel(PREFIX + "slots" + end),
+          device.kernel(PREFIX + "inputs" + end),
+          device.kernel(PREFIX + "down_gradient" + end),
+          device.kernel(PREFIX + "projection_gradient" + end));
+    }
+  }
+
+  /**
+   * Slots of an expert, on average, from which on Hopper's tiles are faster for the gradients of
+   * weights: below, two smaller blocks on a multiprocessor overlap one's stores and the other's
+   * products.
+   */
+  private static final long LEAST_WIDE_SLOTS = 384;
+
+  private final Tiled general;
+  private final @Nullable Tiled hopper;
   final KernelFunction rows;
   final KernelFunction sharedRows;
   final KernelFunction tiles;
@@ -68,17 +93,15 @@ final class MoeBackwardKernels {
   final KernelFunction routerWeights;
   final KernelFunction routerSums;
 
-  /** The tile of the first five. */
-  final Tile tile;
-
   MoeBackwardKernels(CudaDevice device, MoeDispatchSpec spec) {
-    tile = choose(device, spec);
-    String kind = tile.suffix;
-    project = device.kernel(PREFIX + "project_" + kind);
-    slots = device.kernel(PREFIX + "slots_" + kind);
-    inputs = device.kernel(PREFIX + "inputs_" + kind);
-    downGradient = device.kernel(PREFIX + "down_gradient_" + kind);
-    projectionGradient = device.kernel(PREFIX + "projection_gradient_" + kind);
+    String type = spec.dataType().text();
+    boolean tensorCores = MoeBackwardPlan.onTensorCores(spec);
+    general = Tiled.of(device, tensorCores ? tensor(type) : FLOAT);
+    Tile wide = warpgroup(type);
+    hopper =
+        tensorCores && device.findKernel(PREFIX + "project_" + wide.suffix).isPresent()
+            ? Tiled.of(device, wide)
+            : null;
     rows = device.kernel(PREFIX + "rows");
     sharedRows = device.kernel(PREFIX + "shared_rows");
     tiles = device.kernel(PREFIX + "tiles");
@@ -89,14 +112,14 @@ final class MoeBackwardKernels {
     routerSums = device.kernel(PREFIX + "router_sums");
   }
 
-  private static Tile choose(CudaDevice device, MoeDispatchSpec spec) {
-    if (!MoeBackwardPlan.onTensorCores(spec)) {
-      return FLOAT;
-    }
-    Tile hopper = warpgroup(spec.dataType().text());
-    boolean isHopper =
-        device.findKernel(PREFIX + TILED.getFirst() + "_" + hopper.suffix).isPresent();
-    return isHopper ? hopper : tensor(spec.dataType().text());
+  /** For the products whose rows are slots. */
+  Tiled forSlots() {
+    return hopper == null ? general : hopper;
+  }
+
+  /** For the gradients of weights, of experts with so many slots on average. */
+  Tiled forWeights(long slots) {
+    return hopper == null || slots < LEAST_WIDE_SLOTS ? general : hopper;
   }
 
   /** Every kernel that there is. */

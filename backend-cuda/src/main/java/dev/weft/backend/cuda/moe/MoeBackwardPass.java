@@ -79,6 +79,11 @@ final class MoeBackwardPass {
     int width() {
       return weights.width();
     }
+
+    /** Slots of an expert, on average. */
+    long slotsPerExpert() {
+      return lists.rows / Math.max(1, Math.min(lists.rows, weights.experts()));
+    }
   }
 
   /** What one launch works on. */
@@ -305,18 +310,14 @@ final class MoeBackwardPass {
       }
     }
 
-    private void launchTiles(KernelFunction kernel, long blocks) {
-      launchTiles(kernel, blocks, kernels.tile.sharedBytes());
-    }
-
     private void launchTiles(KernelFunction kernel, long blocks, int sharedBytes) {
       if (blocks > 0) {
         stream.launch(kernel, LaunchShape.of(blocks, 1, TILE_THREADS).withShared(sharedBytes));
       }
     }
 
-    private int columnTiles(int columns) {
-      return (columns + kernels.tile.columns() - 1) / kernels.tile.columns();
+    private static int columnTiles(MoeBackwardKernels.Tile tile, int columns) {
+      return (columns + tile.columns() - 1) / tile.columns();
     }
 
     /** Blocks for every tile that lists may have, in whole groups of the raster. */
@@ -325,14 +326,15 @@ final class MoeBackwardPass {
     }
 
     private void project(Experts e, BackwardMatrix z) {
-      int columnTiles = columnTiles(e.projected);
+      MoeBackwardKernels.Tiled tiled = kernels.forSlots();
+      int columnTiles = columnTiles(tiled.tile(), e.projected);
       ParameterBlock block = slots(e.lists);
       BackwardMatrix.of(a.x()).put(block);
       BackwardProjection.of(e.weights).put(block);
       BackwardProjection.biasOf(e.weights).put(block);
       z.put(block);
       block.put(spec.hidden()).put(e.projected).put(columnTiles).put(0);
-      launchTiles(kernels.project, rowTileBlocks(e, columnTiles));
+      launchTiles(tiled.project(), rowTileBlocks(e, columnTiles), tiled.tile().sharedBytes());
     }
 
     private void slotGradients(
@@ -342,7 +344,8 @@ final class MoeBackwardPass {
         BackwardMatrix activation,
         BackwardMatrix low,
         long sums) {
-      int columnTiles = columnTiles(e.width());
+      MoeBackwardKernels.Tiled tiled = kernels.forSlots();
+      int columnTiles = columnTiles(tiled.tile(), e.width());
       ParameterBlock block = slots(e.lists);
       BackwardMatrix.of(a.dy()).put(block);
       BackwardMatrix.of(e.weights.down(), e.weights.type()).put(block);
@@ -362,17 +365,18 @@ final class MoeBackwardPass {
           .put(columnTiles)
           .put((int) MoeBackwardPlan.tiles(e.width()))
           .put(0);
-      launchTiles(kernels.slots, rowTileBlocks(e, columnTiles));
+      launchTiles(tiled.slots(), rowTileBlocks(e, columnTiles), tiled.tile().sharedBytes());
     }
 
     private void inputGradients(Experts e, BackwardMatrix dz) {
-      int columnTiles = columnTiles(spec.hidden());
+      MoeBackwardKernels.Tiled tiled = kernels.forSlots();
+      int columnTiles = columnTiles(tiled.tile(), spec.hidden());
       ParameterBlock block = slots(e.lists);
       dz.put(block);
       BackwardProjection.of(e.weights).put(block);
       slotDx(e.slotDx).put(block);
       block.put(spec.hidden()).put(e.projected).put(columnTiles).put(0);
-      launchTiles(kernels.inputs, rowTileBlocks(e, columnTiles));
+      launchTiles(tiled.inputs(), rowTileBlocks(e, columnTiles), tiled.tile().sharedBytes());
     }
 
     /** A row of dx for each slot. */
@@ -381,8 +385,9 @@ final class MoeBackwardPass {
     }
 
     private void downGradient(Experts e, BackwardMatrix activation, BackwardMatrix low) {
+      MoeBackwardKernels.Tiled tiled = kernels.forWeights(e.slotsPerExpert());
       int rowTiles = (int) MoeBackwardPlan.tiles(spec.hidden());
-      int columnTiles = columnTiles(e.width());
+      int columnTiles = columnTiles(tiled.tile(), e.width());
       ParameterBlock block = slots(e.lists);
       BackwardMatrix.of(a.dy()).put(block);
       activation.put(block);
@@ -395,12 +400,16 @@ final class MoeBackwardPass {
           .put(columnTiles)
           .put(a.accumulate() ? 1 : 0)
           .put(0);
-      launchTiles(kernels.downGradient, (long) e.count() * rowTiles * columnTiles);
+      launchTiles(
+          tiled.downGradient(),
+          (long) e.count() * rowTiles * columnTiles,
+          tiled.tile().sharedBytes());
     }
 
     private void projectionGradient(Experts e, BackwardMatrix dz) {
+      MoeBackwardKernels.Tiled tiled = kernels.forWeights(e.slotsPerExpert());
       int rowTiles = (int) MoeBackwardPlan.tiles(e.projected);
-      int columnTiles = columnTiles(spec.hidden());
+      int columnTiles = columnTiles(tiled.tile(), spec.hidden());
       ParameterBlock block = slots(e.lists);
       dz.put(block);
       BackwardMatrix.of(a.x()).put(block);
@@ -412,7 +421,10 @@ final class MoeBackwardPass {
           .put(columnTiles)
           .put(a.accumulate() ? 1 : 0)
           .put(0);
-      launchTiles(kernels.projectionGradient, (long) e.count() * rowTiles * columnTiles);
+      launchTiles(
+          tiled.projectionGradient(),
+          (long) e.count() * rowTiles * columnTiles,
+          tiled.tile().sharedBytes());
     }
 
     private void downBias() {

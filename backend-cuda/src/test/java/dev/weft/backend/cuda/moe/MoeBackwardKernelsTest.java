@@ -35,7 +35,11 @@ class MoeBackwardKernelsTest {
           Map.entry("router_sums", 88));
 
   /** Bytes that some architecture spills, by the registers that two blocks leave it. */
-  private static final Map<String, Integer> SPILLS = Map.of("moe_backward_down_gradient_f16", 24);
+  private static final Map<String, Integer> SPILLS =
+      Map.of(
+          "moe_backward_down_gradient_f16", 24,
+          "moe_backward_projection_gradient_bf16", 16,
+          "moe_backward_projection_gradient_f16", 16);
 
   private final KernelManifest manifest = KernelManifest.read();
 

@@ -30,8 +30,8 @@ import org.jspecify.annotations.Nullable;
 public final class MoeBackwardTimings implements AutoCloseable {
   private static final int REPEATS = 7;
 
-  private final Device device = Weft.open(new CudaProvider(), "", DeviceOptions.builder().build());
-  private final Stream stream = device.newStream();
+  private final Device device;
+  private final Stream stream;
   private final SplittableRandom random = new SplittableRandom(1);
   private final Tensor drawn;
 
@@ -43,7 +43,10 @@ public final class MoeBackwardTimings implements AutoCloseable {
     new Model("DeepSeek-V3", 7168, 2048, 256, 8)
   };
 
-  private MoeBackwardTimings() {
+  private MoeBackwardTimings(String image) {
+    device =
+        Weft.open(new CudaProvider(), "", DeviceOptions.builder().property("image", image).build());
+    stream = device.newStream();
     HostTensor host = HostTensor.allocate(DataType.BF16, 1 << 20);
     for (int i = 0; i < host.elements(); i++) {
       host.set(i, (random.nextDouble() * 2 - 1) / 8);
@@ -51,14 +54,17 @@ public final class MoeBackwardTimings implements AutoCloseable {
     drawn = device.upload(host);
   }
 
-  /** Prints a table. */
+  /**
+   * Prints a table of the rows that contain the first argument; the second is an image, or auto.
+   */
   public static void main(String[] args) {
     String only = args.length > 0 ? args[0] : "";
+    String image = args.length > 1 ? args[1] : "auto";
     System.out.println("model, tokens, gradients                          |       ms | TFLOP/s");
     for (Model model : MODELS) {
       for (int tokens : new int[] {512, 2048, 8192}) {
         if ((model.name + " " + tokens).contains(only)) {
-          try (MoeBackwardTimings t = new MoeBackwardTimings()) {
+          try (MoeBackwardTimings t = new MoeBackwardTimings(image)) {
             t.time(model, tokens);
           }
         }
