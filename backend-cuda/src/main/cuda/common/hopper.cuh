@@ -6,6 +6,7 @@
 // group of 8 rows starts at a multiple of 1024 bytes. That is what a tensor map with a 128-byte swizzle writes and
 // what kSwizzledChunk tells threads that write it themselves.
 #pragma once
+#include "overlap.cuh"
 #include <cuda.h>
 
 #include <cstdint>
@@ -128,6 +129,10 @@ __device__ __forceinline__ void store_matrices_transposed(uint32_t to, uint32_t 
   asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(to), "r"(a), "r"(b) : "memory");
 }
 
+__device__ __forceinline__ void store_matrices_transposed(uint32_t to, uint32_t a) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x1.trans.shared.b16 [%0], {%1};" ::"r"(to), "r"(a) : "memory");
+}
+
 // ---- warps and launches -------------------------------------------------------------------------------------------
 
 // All warps of a warpgroup, with the same number; multiples of 8.
@@ -139,12 +144,6 @@ template <int kRegisters>
 __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
-
-// Overlapping launches: waits for the grids before this one and sees what they wrote; returns at once in a launch
-// without the attribute.
-__device__ __forceinline__ void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-// Lets the next grid start once every block has called this or ended.
-__device__ __forceinline__ void allow_successor() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
 // ---- matrix products of a warpgroup ---------------------------------------------------------------------------------
 
@@ -186,7 +185,8 @@ __device__ __forceinline__ void pin(float (&d)[kCount]) {
 #define WEFT_NAMES_96 WEFT_NAMES_80 ",%40,%41,%42,%43,%44,%45,%46,%47"
 #define WEFT_NAMES_112 WEFT_NAMES_96 ",%48,%49,%50,%51,%52,%53,%54,%55"
 #define WEFT_NAMES_128 WEFT_NAMES_112 ",%56,%57,%58,%59,%60,%61,%62,%63"
-#define WEFT_NAMES_160 WEFT_NAMES_128 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
+#define WEFT_NAMES_144 WEFT_NAMES_128 ",%64,%65,%66,%67,%68,%69,%70,%71"
+#define WEFT_NAMES_160 WEFT_NAMES_144 ",%72,%73,%74,%75,%76,%77,%78,%79"
 #define WEFT_NAMES_192 WEFT_NAMES_160 ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
 #define WEFT_NAMES_256 WEFT_NAMES_192 ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
 #define WEFT_D4(o) "+f"(d[o]), "+f"(d[o + 1]), "+f"(d[o + 2]), "+f"(d[o + 3])
@@ -202,7 +202,8 @@ __device__ __forceinline__ void pin(float (&d)[kCount]) {
 #define WEFT_OPERANDS_96 WEFT_OPERANDS_80, WEFT_D8(40)
 #define WEFT_OPERANDS_112 WEFT_OPERANDS_96, WEFT_D8(48)
 #define WEFT_OPERANDS_128 WEFT_OPERANDS_112, WEFT_D8(56)
-#define WEFT_OPERANDS_160 WEFT_OPERANDS_128, WEFT_D16(64)
+#define WEFT_OPERANDS_144 WEFT_OPERANDS_128, WEFT_D8(64)
+#define WEFT_OPERANDS_160 WEFT_OPERANDS_144, WEFT_D8(72)
 #define WEFT_OPERANDS_192 WEFT_OPERANDS_160, WEFT_D16(80)
 #define WEFT_OPERANDS_256 WEFT_OPERANDS_192, WEFT_D32(96)
 
@@ -229,8 +230,9 @@ __device__ __forceinline__ void pin(float (&d)[kCount]) {
 
 // d[64, N] (+)= a[64, 16] b[N, 16]^T, both from shared memory; accumulate 0 overwrites d. Lane l of warp w of the
 // warpgroup holds in d[4 i + 2 h + j] the element (16 w + l / 4 + 8 h, 8 i + 2 (l % 4) + j). kTransposeB 1: b is [16, N].
-template <class E, int kN, int kTransposeB = 0>
-__device__ __forceinline__ void product(float (&d)[kN / 2], uint64_t a, uint64_t b, int accumulate) {
+// An array longer than N / 2 keeps its other elements.
+template <class E, int kN, int kTransposeB = 0, int kHeld>
+__device__ __forceinline__ void product(float (&d)[kHeld], uint64_t a, uint64_t b, int accumulate) {
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 8, 4, 5, 6, 7)
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 16, 8, 9, 10, 11)
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 32, 16, 17, 18, 19)
@@ -240,6 +242,7 @@ __device__ __forceinline__ void product(float (&d)[kN / 2], uint64_t a, uint64_t
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 96, 48, 49, 50, 51)
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 112, 56, 57, 58, 59)
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 128, 64, 65, 66, 67)
+  WEFT_BOTH_TYPES(WEFT_PRODUCT, 144, 72, 73, 74, 75)
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 160, 80, 81, 82, 83)
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 192, 96, 97, 98, 99)
   WEFT_BOTH_TYPES(WEFT_PRODUCT, 256, 128, 129, 130, 131)
@@ -247,8 +250,8 @@ __device__ __forceinline__ void product(float (&d)[kN / 2], uint64_t a, uint64_t
 
 // The same with a in registers: a[0], a[1] hold columns 2 (l % 4) and the next of rows l / 4 and l / 4 + 8; a[2] and
 // a[3] those 8 columns on.
-template <class E, int kN, int kTransposeB = 0>
-__device__ __forceinline__ void product(float (&d)[kN / 2], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+template <class E, int kN, int kTransposeB = 0, int kHeld>
+__device__ __forceinline__ void product(float (&d)[kHeld], const uint32_t (&a)[4], uint64_t b, int accumulate) {
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 8, 4, 5, 6, 7, 8, 9, 10)
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 16, 8, 9, 10, 11, 12, 13, 14)
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 32, 16, 17, 18, 19, 20, 21, 22)
@@ -258,6 +261,7 @@ __device__ __forceinline__ void product(float (&d)[kN / 2], const uint32_t (&a)[
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 96, 48, 49, 50, 51, 52, 53, 54)
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 112, 56, 57, 58, 59, 60, 61, 62)
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 128, 64, 65, 66, 67, 68, 69, 70)
+  WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 144, 72, 73, 74, 75, 76, 77, 78)
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 160, 80, 81, 82, 83, 84, 85, 86)
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 192, 96, 97, 98, 99, 100, 101, 102)
   WEFT_BOTH_TYPES(WEFT_PRODUCT_REGISTERS, 256, 128, 129, 130, 131, 132, 133, 134)

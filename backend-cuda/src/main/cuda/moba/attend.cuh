@@ -74,7 +74,7 @@ struct Attention {
     if (!paged()) {
       i64 keyPitch = a.k.slotPitch * E::kBytes, valuePitch = a.v.slotPitch * E::kBytes;
       const char *nextKey = k + (from + first) * keyPitch, *nextValue = v + (from + first) * valuePitch;
-#pragma unroll
+#pragma unroll 4
       for (int i = 0; i < N; i += kStep) {
         int r = first + i;
         if (N % kStep != 0 && r >= N) break;
@@ -101,13 +101,22 @@ struct Attention {
     }
   }
 
-  // One tile of keys. kMasked: rows see columns `seen` only, and none that are absent.
+  // One tile of keys. masked: rows see columns `seen` only, and none that are absent; the same for all threads.
   // kOwn: values of columns that are not seen may be NaN.
-  template <bool kMasked, bool kOwn>
-  __device__ __forceinline__ void step(int stage, const Seen (&seen)[kRowTiles][2]) {
+  template <bool kOwn>
+  __device__ __forceinline__ void step(int stage, bool masked, const Seen (&seen)[kRowTiles][2]) {
     float s[kRowTiles][N / 8][4];
     scores<E, DP, kRowTiles, N>(s, queries(), warp * kWarpRows, keys(stage), a.dim, lane);
-    int q = lane & 3;
+    // A negative scale turns minus infinity round, so scores are scaled first.
+#pragma unroll
+    for (int m = 0; m < kRowTiles; m++) {
+#pragma unroll
+      for (int j = 0; j < N / 8; j++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) s[m][j][e] *= a.scaleLog2;
+      }
+    }
+    if (masked) mask(s, stage, seen);
 #pragma unroll
     for (int m = 0; m < kRowTiles; m++) {
 #pragma unroll
@@ -117,15 +126,7 @@ struct Attention {
         for (int j = 0; j < N / 8; j++) {
 #pragma unroll
           for (int e = 0; e < 2; e++) {
-            float& x = s[m][j][2 * half + e];
-            x *= a.scaleLog2;
-            if constexpr (kMasked) {
-              int column = 8 * j + 2 * q + e;
-              bool has = seen[m][half].has(column);
-              if (paged()) has = has && !absent(stage)[column];
-              x = has ? x : kMinusInfinity;
-            }
-            highest = fmaxf(highest, x);
+            highest = fmaxf(highest, s[m][j][2 * half + e]);
           }
         }
         highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 1));
@@ -154,17 +155,35 @@ struct Attention {
     if constexpr (E::kBytes == 4) {
       accumulateSeen<E, DP, kRowTiles, N>(o, s, values(stage), a.valueDim, lane, seen);
     } else {
-      if constexpr (kMasked && kOwn) {
-        bool bad = false;
-        for (int i = threadIdx.x; i < kTileBytes / 16; i += kThreads) {
-          bad = bad || hasNonFinite<E>(*reinterpret_cast<const uint4*>(values(stage) + i * 16));
-        }
-        if (__syncthreads_or(bad)) {
-          accumulateSeen<E, DP, kRowTiles, N>(o, s, values(stage), a.valueDim, lane, seen);
-          return;
+      if constexpr (kOwn) {
+        if (masked) {
+          bool bad = false;
+          for (int i = threadIdx.x; i < kTileBytes / 16; i += kThreads) {
+            bad = bad || hasNonFinite<E>(*reinterpret_cast<const uint4*>(values(stage) + i * 16));
+          }
+          if (__syncthreads_or(bad)) {
+            accumulateSeen<E, DP, kRowTiles, N>(o, s, values(stage), a.valueDim, lane, seen);
+            return;
+          }
         }
       }
       accumulate<E, DP, kRowTiles, N>(o, s, values(stage), lane);
+    }
+  }
+
+  __device__ __forceinline__ void mask(float (&s)[kRowTiles][N / 8][4], int stage, const Seen (&seen)[kRowTiles][2]) const {
+#pragma unroll
+    for (int j = 0; j < N / 8; j++) {
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        int column = 8 * j + 2 * (lane & 3) + e;
+        bool present = !paged() || !absent(stage)[column];
+#pragma unroll
+        for (int m = 0; m < kRowTiles; m++) {
+          if (!present || !seen[m][0].has(column)) s[m][j][e] = kMinusInfinity;
+          if (!present || !seen[m][1].has(column)) s[m][j][2 + e] = kMinusInfinity;
+        }
+      }
     }
   }
 
@@ -252,13 +271,7 @@ struct Listed : Attention<E, DP, kWarps, kRowTiles, N> {
       Seen seen[kRowTiles][2];
 #pragma unroll
       for (int m = 0; m < kRowTiles; m++) seen[m][0] = seen[m][1] = all;
-      if (idle) {
-        // nothing to compute
-      } else if (all.to == N - 1 && !this->paged()) {
-        this->template step<false, false>(stage, seen);
-      } else {
-        this->template step<true, false>(stage, seen);
-      }
+      if (!idle) this->template step<false>(stage, all.to < N - 1 || this->paged(), seen);
       __syncthreads();
       stage ^= 1;
     }
@@ -361,11 +374,7 @@ struct Own : Attention<E, DP, kWarps, kRowTiles, N> {
         seen[m][0] = Seen{low[m][0] - from, high[m][0] - from};
         seen[m][1] = Seen{low[m][1] - from, high[m][1] - from};
       }
-      if (from >= highestLow && from + N - 1 <= lowestHigh && !this->paged()) {
-        this->template step<false, true>(stage, seen);
-      } else {
-        this->template step<true, true>(stage, seen);
-      }
+      this->template step<true>(stage, from < highestLow || from + N - 1 > lowestHigh || this->paged(), seen);
       __syncthreads();
       stage ^= 1;
     }

@@ -92,7 +92,7 @@ struct DownArguments {
 
 // The number of rows where there is no permutation.
 __device__ __forceinline__ int presentTokens(const int* tokenCount, int firstToken, int tokens) {
-  return tokenCount == nullptr ? tokens : min(max(__ldg(tokenCount), firstToken) - firstToken, tokens);
+  return tokenCount == nullptr ? tokens : min(max(*tokenCount, firstToken) - firstToken, tokens);
 }
 
 // The tile of a block, by number of the tile list; an expert of -1 says that there is none.

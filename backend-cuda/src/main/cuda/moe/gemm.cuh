@@ -69,7 +69,7 @@ struct MmaTile {
             const unsigned short* p = reinterpret_cast<const unsigned short*>(row) + from;
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-              if (i < left) w[i / 2] |= static_cast<uint32_t>(__ldg(p + i)) << (i % 2 * 16);
+              if (i < left) w[i / 2] |= static_cast<uint32_t>(p[i]) << (i % 2 * 16);
             }
           }
           asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(to), "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]) : "memory");
@@ -158,10 +158,10 @@ __device__ __forceinline__ void loadFour(float (&v)[4], const void* row, int typ
   if (row == nullptr || k >= end) return;
   if (aligned && k + 4 <= end) {
     if (type == kF32) {
-      float4 q = __ldg(reinterpret_cast<const float4*>(static_cast<const float*>(row) + k));
+      float4 q = *reinterpret_cast<const float4*>(static_cast<const float*>(row) + k);
       v[0] = q.x; v[1] = q.y; v[2] = q.z; v[3] = q.w;
     } else {
-      uint2 q = __ldg(reinterpret_cast<const uint2*>(static_cast<const unsigned short*>(row) + k));
+      uint2 q = *reinterpret_cast<const uint2*>(static_cast<const unsigned short*>(row) + k);
       v[0] = Any::widen(q.x & 0xffffu, type); v[1] = Any::widen(q.x >> 16, type);
       v[2] = Any::widen(q.y & 0xffffu, type); v[3] = Any::widen(q.y >> 16, type);
     }
@@ -171,7 +171,7 @@ __device__ __forceinline__ void loadFour(float (&v)[4], const void* row, int typ
   for (int i = 0; i < 4; i++) {
     if (k + i < end) {
       Row<Any, 1> r;
-      r.load<true>(row, k + i, type);
+      r.load<false>(row, k + i, type);
       v[i] = Any::widen(r.w[0], type);
     }
   }

@@ -1,6 +1,7 @@
 // y[t] = sum over slots, in slot order, of weight * out[slot], plus the shared expert's part, times sigmoid(gate) if
 // it is gated. F32 sums, one rounding. Slots whose expert is not local are skipped, so their rows are never read.
 // A thread owns 16 bytes of a token's row; the rows of its slots are asked for four at a time.
+#include "../common/overlap.cuh"
 #include "experts.cuh"
 
 namespace weft {
@@ -29,6 +30,8 @@ struct CombineArguments {
 
 template <class E, int V>
 __device__ __forceinline__ void combine(const CombineArguments& a) {
+  wait_for_predecessor();
+  allow_successor();
   const int columnBlocks = gridDim.x / a.tokens;
   const int token = blockIdx.x / columnBlocks;
   const int column = (blockIdx.x % columnBlocks * blockDim.x + threadIdx.x) * V;
@@ -50,19 +53,19 @@ __device__ __forceinline__ void combine(const CombineArguments& a) {
     bool local[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
-      int e = k + i < a.topK ? __ldg(ids + k + i) : -1;
+      int e = k + i < a.topK ? ids[k + i] : -1;
       local[i] = e >= a.firstExpert && e < a.firstExpert + a.localExperts;
-      if (local[i]) rows[i].template load<true>(a.out, (i64{token} * a.topK + k + i) * a.outPitch + column, 0);
+      if (local[i]) rows[i].template load<false>(a.out, (i64{token} * a.topK + k + i) * a.outPitch + column, 0);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
-      if (local[i]) add(rows[i], __ldg(weights + k + i));
+      if (local[i]) add(rows[i], weights[k + i]);
     }
   }
   if (a.shared != nullptr) {
     Row<E, V> row;
-    row.template load<true>(a.shared, token * a.outPitch + column, 0);
-    add(row, a.sharedLogit == nullptr ? 1.0f : sigmoidOf(__ldg(a.sharedLogit + token)));
+    row.template load<false>(a.shared, token * a.outPitch + column, 0);
+    add(row, a.sharedLogit == nullptr ? 1.0f : sigmoidOf(a.sharedLogit[token]));
   }
   const i64 y = token * a.yPitch + column;
   Row<E, V> result;

@@ -10,6 +10,7 @@
 //
 // Tiles (rows x columns, warps, stages of 64 elements of K): m16 16 x 64, 4 warps, 6; m64 64 x 128, 4, 4;
 // m128 128 x 128, 8, 3: at most 96 KiB, so that two blocks run on a multiprocessor of 9.0 and one on 8.6.
+#include "../common/overlap.cuh"
 #include "experts.cuh"
 #include "gemm.cuh"
 
@@ -26,6 +27,7 @@ struct Place {
 
 template <class Arguments>
 __device__ __forceinline__ Place placeOf(const Arguments& a, int rows) {
+  wait_for_predecessor();
   const int columnTiles = gridDim.x / a.mostTiles;
   Tile t = tileAt(a, blockIdx.x / columnTiles, rows);
   if (t.expert < 0) return Place{-1, 0, 0, 0};
@@ -39,7 +41,7 @@ __device__ __forceinline__ const void* at(const void* base, i64 element, int typ
 }
 __device__ __forceinline__ float valueAt(const void* base, i64 element, int type) {
   Row<Any, 1> r;
-  r.load<true>(base, element, type);
+  r.load<false>(base, element, type);
   return Any::widen(r.w[0], type);
 }
 __device__ __forceinline__ void putValue(void* base, i64 element, int type, float v) {
@@ -52,7 +54,7 @@ __device__ __forceinline__ float biasAt(const WeightRows& bias, int expert, int 
 }
 
 __device__ __forceinline__ const void* tokenRow(const ProjectArguments& a, int sorted) {
-  int token = a.permutation == nullptr ? sorted : __ldg(a.permutation + sorted) / a.topK;
+  int token = a.permutation == nullptr ? sorted : a.permutation[sorted] / a.topK;
   return at(a.x, token * a.xPitch, a.xType);
 }
 
@@ -83,7 +85,7 @@ __device__ __forceinline__ float finish(const ProjectArguments& a, int expert, i
 }
 
 __device__ __forceinline__ i64 zRowOf(const ProjectArguments& a, int sorted) {
-  return a.zRows == nullptr ? sorted : __ldg(a.zRows + __ldg(a.permutation + sorted));
+  return a.zRows == nullptr ? sorted : a.zRows[a.permutation[sorted]];
 }
 
 template <class E, class T>
@@ -128,7 +130,7 @@ __device__ __forceinline__ void projectTile(const ProjectArguments& a) {
 }
 
 __device__ __forceinline__ i64 outRow(const DownArguments& a, int sorted) {
-  return a.permutation == nullptr ? sorted : __ldg(a.permutation + sorted);
+  return a.permutation == nullptr ? sorted : a.permutation[sorted];
 }
 
 template <class E, class T>

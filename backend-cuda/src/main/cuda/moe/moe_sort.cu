@@ -2,14 +2,15 @@
 // who runs first. Writes what is asked for of: the permutation (local slots by expert, then ascending), its inverse,
 // the counts of all experts, where each local expert's rows start, and the tile lists (experts.cuh).
 //
-// Up to 16,384 slots, one block does it all: each of 32 warps counts the experts of a run of slots, 32 at a time,
+// Up to 4096 slots, one block does it all: each of 32 warps counts the experts of a run of slots, 32 at a time,
 // lanes with the same expert finding one another by match; the counts of the warps are summed expert by expert, those
-// of the experts scanned; then each warp goes through its slots again and knows where every one goes.
+// of the experts scanned; then each warp goes through its slots again and knows where every one goes. A warp reads its slots once, all at once.
 //
-// Beyond: moe_sort_count counts by blocks of 2048 slots, moe_sort_scan sums and scans in one block, moe_sort_place
+// Beyond: moe_sort_count counts by blocks of 1024 slots, moe_sort_scan sums and scans in one block, moe_sort_place
 // places as above, 8 warps to a block.
 //
 // E is at most 1024: a thread of the scanning block owns an expert.
+#include "../common/overlap.cuh"
 #include "experts.cuh"
 
 namespace weft {
@@ -19,7 +20,8 @@ constexpr int kScanThreads = 1024;
 constexpr int kScanWarps = kScanThreads / 32;
 constexpr int kBlockThreads = 256;
 constexpr int kBlockWarps = kBlockThreads / 32;
-constexpr int kBlockSlots = 2048;
+constexpr int kBlockSlots = 1024;
+constexpr int kRunOfOneBlock = 4;
 constexpr int kMostExperts = 1024;
 constexpr unsigned kAll = 0xffffffffu;
 
@@ -52,7 +54,7 @@ __device__ __forceinline__ int expertOf(const SortArguments& a, int slot, int pr
   if (slot >= a.slots) return -1;
   int token = slot / a.topK;
   if (token >= present) return -1;
-  int id = __ldg(a.ids + token * a.idPitch + (slot - token * a.topK));
+  int id = a.ids[token * a.idPitch + (slot - token * a.topK)];
   return id >= 0 && id < a.experts ? id : -1;
 }
 
@@ -60,39 +62,59 @@ __device__ __forceinline__ bool isLocal(const SortArguments& a, int expert) {
   return expert >= a.firstExpert && expert < a.firstExpert + a.localExperts;
 }
 
-// Adds a warp's run of slots to its counters. All lanes call it.
-template <class Counter>
-__device__ __forceinline__ void countRun(const SortArguments& a, Counter* counters, int from, int to, int present) {
-  const int lane = threadIdx.x % 32;
-  for (int base = from; base < to; base += 32) {
-    int expert = base + lane < to ? expertOf(a, base + lane, present) : -1;
-    unsigned same = __match_any_sync(kAll, expert);
-    if (expert >= 0 && lane == __ffs(same) - 1) counters[expert] = static_cast<Counter>(counters[expert] + __popc(same));
-    __syncwarp();
-  }
-}
+// A warp's run of slots: lane l has slots from + 32 i + l. Their experts are asked for all at once and kept.
+template <int kMost>
+struct Run {
+  int from;
+  int to;
+  int expert[kMost];
 
-// Places a warp's run of slots; counters hold where its next slot of each expert goes, less start[expert].
-template <class Counter, class Start>
-__device__ __forceinline__ void placeRun(const SortArguments& a, Counter* counters, Start start, int from, int to, int present) {
-  const int lane = threadIdx.x % 32;
-  for (int base = from; base < to; base += 32) {
-    int slot = base + lane;
-    int expert = slot < to ? expertOf(a, slot, present) : -1;
-    unsigned same = __match_any_sync(kAll, expert);
-    int row = -1;
-    if (expert >= 0) {
-      if (isLocal(a, expert)) {
-        row = start(expert) + counters[expert] + __popc(same & ((1u << lane) - 1));
+  // At most 32 kMost slots.
+  __device__ __forceinline__ Run(const SortArguments& a, int from, int to, int present) : from(from), to(to) {
+#pragma unroll
+    for (int i = 0; i < kMost; i++) {
+      int slot = from + i * 32 + static_cast<int>(threadIdx.x % 32);
+      expert[i] = slot < to ? expertOf(a, slot, present) : -1;
+    }
+  }
+
+  // Adds the run to a warp's counters. All lanes call it.
+  template <class Counter>
+  __device__ __forceinline__ void count(Counter* counters) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < kMost; i++) {
+      if (from + i * 32 >= to) return;
+      unsigned same = __match_any_sync(kAll, expert[i]);
+      if (expert[i] >= 0 && lane == __ffs(same) - 1) {
+        counters[expert[i]] = static_cast<Counter>(counters[expert[i]] + __popc(same));
+      }
+      __syncwarp();
+    }
+  }
+
+  // Places the run; counters hold where the warp's next slot of each expert goes, less start(expert).
+  template <class Counter, class Start>
+  __device__ __forceinline__ void place(const SortArguments& a, Counter* counters, Start start) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < kMost; i++) {
+      if (from + i * 32 >= to) return;
+      const int slot = from + i * 32 + lane;
+      const int e = expert[i];
+      unsigned same = __match_any_sync(kAll, e);
+      int row = -1;
+      if (e >= 0 && isLocal(a, e)) {
+        row = start(e) + counters[e] + __popc(same & ((1u << lane) - 1));
         if (a.permutation != nullptr) a.permutation[row] = slot;
       }
+      if (a.inverse != nullptr && slot < to) a.inverse[slot] = row;
+      __syncwarp();
+      if (e >= 0 && lane == __ffs(same) - 1) counters[e] = static_cast<Counter>(counters[e] + __popc(same));
+      __syncwarp();
     }
-    if (a.inverse != nullptr && slot < to) a.inverse[slot] = row;
-    __syncwarp();
-    if (expert >= 0 && lane == __ffs(same) - 1) counters[expert] = static_cast<Counter>(counters[expert] + __popc(same));
-    __syncwarp();
   }
-}
+};
 
 // The sum of the values of all threads before this one, of kScanThreads; total: of all. `warps` has kScanWarps ints.
 __device__ __forceinline__ int scan(int value, int* warps, int& total) {
@@ -171,18 +193,21 @@ __device__ __forceinline__ void finishScan(const SortArguments& a, ScanShared& s
 
 // One block; shared memory: [32, E] counters.
 extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_one_block(__grid_constant__ const SortArguments a) {
+  wait_for_predecessor();
+  allow_successor();
   extern __shared__ unsigned short counters[];
   __shared__ ScanShared s;
   const int warp = threadIdx.x / 32;
   const int present = presentTokens(a.tokenCount, a.firstToken, a.tokens);
-  const int run = (a.slots + kScanThreads - 1) / kScanThreads * 32;  // slots of a warp
+  const int run = (a.slots + kScanThreads - 1) / kScanThreads * 32;  // slots of a warp, at most 32 kRunOfOneBlock
   const int warps = run == 0 ? 0 : (a.slots + run - 1) / run;
   for (int i = threadIdx.x; i < warps * a.experts; i += kScanThreads) counters[i] = 0;
   __syncthreads();
   const int from = min(warp * run, a.slots);
   const int to = min(from + run, a.slots);
   unsigned short* own = counters + warp * a.experts;
-  countRun(a, own, from, to, present);
+  const Run<kRunOfOneBlock> slots(a, from, to, present);
+  slots.count(own);
   __syncthreads();
   int count = 0;
   if (threadIdx.x < a.experts) {
@@ -195,21 +220,27 @@ extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_one_block
   finishScan(a, s, count);
   __syncthreads();
   if (a.permutation == nullptr && a.inverse == nullptr) return;
-  placeRun(a, own, [&](int expert) { return s.start[expert - a.firstExpert]; }, from, to, present);
+  slots.place(a, own, [&](int expert) { return s.start[expert - a.firstExpert]; });
 }
 
-// A block for each 2048 slots.
+// A block for each 1024 slots.
 extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_count(__grid_constant__ const SortArguments a) {
+  wait_for_predecessor();
+  allow_successor();
   __shared__ int counters[kMostExperts];
   const int present = presentTokens(a.tokenCount, a.firstToken, a.tokens);
   for (int e = threadIdx.x; e < a.experts; e += kBlockThreads) counters[e] = 0;
   __syncthreads();
-  const int lane = threadIdx.x % 32;
-  const int to = min((static_cast<int>(blockIdx.x) + 1) * kBlockSlots, a.slots);
-  for (int base = blockIdx.x * kBlockSlots + threadIdx.x - lane; base < to; base += kBlockThreads) {
-    int expert = base + lane < to ? expertOf(a, base + lane, present) : -1;
-    unsigned same = __match_any_sync(kAll, expert);
-    if (expert >= 0 && lane == __ffs(same) - 1) atomicAdd(&counters[expert], __popc(same));  // whole numbers: any order
+  const int first = blockIdx.x * kBlockSlots + threadIdx.x;
+  int expert[kBlockSlots / kBlockThreads];
+#pragma unroll
+  for (int i = 0; i < kBlockSlots / kBlockThreads; i++) expert[i] = expertOf(a, first + i * kBlockThreads, present);
+#pragma unroll
+  for (int i = 0; i < kBlockSlots / kBlockThreads; i++) {
+    unsigned same = __match_any_sync(kAll, expert[i]);
+    if (expert[i] >= 0 && static_cast<int>(threadIdx.x % 32) == __ffs(same) - 1) {
+      atomicAdd(&counters[expert[i]], __popc(same));  // whole numbers: any order
+    }
   }
   __syncthreads();
   for (int e = threadIdx.x; e < a.experts; e += kBlockThreads) a.blockCounts[i64{blockIdx.x} * a.experts + e] = counters[e];
@@ -217,6 +248,8 @@ extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_count(__gri
 
 // One block.
 extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_scan(__grid_constant__ const SortArguments a) {
+  wait_for_predecessor();
+  allow_successor();
   __shared__ ScanShared s;
   int count = 0;
   if (threadIdx.x < a.experts) {
@@ -241,8 +274,10 @@ extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_scan(__gr
   finishScan(a, s, count);
 }
 
-// A block for each 2048 slots.
+// A block for each 1024 slots.
 extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_place(__grid_constant__ const SortArguments a) {
+  wait_for_predecessor();
+  allow_successor();
   __shared__ int counters[kBlockWarps][kMostExperts];
   if (a.permutation == nullptr && a.inverse == nullptr) return;
   const int warp = threadIdx.x / 32;
@@ -252,7 +287,8 @@ extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_place(__gri
   const int run = kBlockSlots / kBlockWarps;
   const int from = min(static_cast<int>(blockIdx.x) * kBlockSlots + warp * run, a.slots);
   const int to = min(from + run, a.slots);
-  countRun(a, counters[warp], from, to, present);
+  const Run<kBlockSlots / kBlockThreads> slots(a, from, to, present);
+  slots.count(counters[warp]);
   __syncthreads();
   for (int e = threadIdx.x; e < a.experts; e += kBlockThreads) {
     int sum = a.blockCounts[i64{blockIdx.x} * a.experts + e];
@@ -264,7 +300,7 @@ extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_place(__gri
     }
   }
   __syncthreads();
-  placeRun(a, counters[warp], [](int) { return 0; }, from, to, present);
+  slots.place(a, counters[warp], [](int) { return 0; });
 }
 
 }  // namespace weft

@@ -1,6 +1,7 @@
 package dev.weft.backend.cuda;
 
 import dev.weft.backend.cuda.conv1d.RandomConv1dCases;
+import dev.weft.backend.cuda.moe.RandomMoeCases;
 import dev.weft.conformance.CaseCatalogue;
 import dev.weft.conformance.KernelProviderConformance;
 import dev.weft.conformance.Profile;
@@ -33,14 +34,14 @@ class CudaConformanceTest extends KernelProviderConformance {
     return EnumSet.complementOf(EnumSet.of(Profile.LARGE));
   }
 
-  /** The others are not in this version of the backend. */
+  /** MoBA is not yet whole in this version of the backend. */
   @Override
   protected Set<String> operations() {
-    return Set.of("conv1d");
+    return Set.of("conv1d", "moe");
   }
 
   @Override
   protected List<CaseCatalogue> catalogues() {
-    return List.of(new RandomConv1dCases(RANDOM_CASES));
+    return List.of(new RandomConv1dCases(RANDOM_CASES), new RandomMoeCases(RANDOM_CASES));
   }
 }

@@ -14,12 +14,22 @@ public final class KernelFunction {
   private final String name;
   private final Handles.Function function;
   private final int parameterBytes;
+  private final boolean overlaps;
   private volatile int sharedLimit = SHARED_WITHOUT_OPT_IN;
 
-  KernelFunction(String name, Handles.Function function, int parameterBytes) {
+  /**
+   * Takes a function.
+   *
+   * @param name its name
+   * @param function its handle
+   * @param parameterBytes the size of its argument structure
+   * @param overlaps whether its image has the instruction that waits for the launch ahead
+   */
+  KernelFunction(String name, Handles.Function function, int parameterBytes, boolean overlaps) {
     this.name = name;
     this.function = function;
     this.parameterBytes = parameterBytes;
+    this.overlaps = overlaps;
   }
 
   /**
@@ -39,9 +49,10 @@ public final class KernelFunction {
       allowShared(shape.sharedBytes());
     }
     int gridX = Math.toIntExact(shape.gridX());
-    if (shape.needsAttributes()) {
+    LaunchShape possible = overlaps ? shape : shape.alone();
+    if (possible.needsAttributes()) {
       calls.launch(
-          function.raw(), parameters.configuration(shape, gridX, stream), parameters.pointers());
+          function.raw(), parameters.configuration(possible, gridX, stream), parameters.pointers());
     } else {
       calls.launch(
           function.raw(),

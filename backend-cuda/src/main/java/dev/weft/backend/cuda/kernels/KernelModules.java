@@ -9,11 +9,15 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import jcuda.driver.CUmodule;
 import jcuda.driver.JCudaDriver;
 
 /** The images loaded on a device, each when first needed. The caller has bound the context. */
 public final class KernelModules {
+  /** Architectures whose code can wait for the launch ahead; PTX is of an older one. */
+  private static final Set<String> OVERLAPPING = Set.of("sm_90a", "sm_100");
+
   private final KernelManifest manifest;
   private final List<String> preference;
   private final Map<String, Loaded> loaded = new HashMap<>();
@@ -70,7 +74,9 @@ public final class KernelModules {
       Status.check(
           "cuModuleGetFunction(" + name + ")",
           JCudaDriver.cuModuleGetFunction(handle, module.module, name));
-      function = new KernelFunction(name, handle, kernel.parameterBytes());
+      function =
+          new KernelFunction(
+              name, handle, kernel.parameterBytes(), OVERLAPPING.contains(module.architecture));
       module.kernels.put(name, function);
     }
     return function;

@@ -11,7 +11,7 @@ package dev.weft.backend.cuda.kernels;
  * @param cluster neighbouring blocks along x that run together (Hopper and later), else 1
  * @param overlapping whether the launch may begin before the one ahead of it in the stream has
  *     ended. The kernel then waits by griddepcontrol.wait before it reads what that one writes
- *     (programmatic dependent launch, compute capability 9.0 and later).
+ *     (programmatic dependent launch). Ignored where the kernel's image has no such instruction.
  */
 public record LaunchShape(
     long gridX,
@@ -44,6 +44,13 @@ public record LaunchShape(
   /** The same, allowed to overlap the end of the launch ahead of it. */
   public LaunchShape overlappingPredecessor() {
     return new LaunchShape(gridX, gridY, gridZ, threads, sharedBytes, cluster, true);
+  }
+
+  /** The same, behind the end of the launch ahead of it. */
+  LaunchShape alone() {
+    return overlapping
+        ? new LaunchShape(gridX, gridY, gridZ, threads, sharedBytes, cluster, false)
+        : this;
   }
 
   /** Whether cuLaunchKernel cannot express it. */

@@ -10,7 +10,8 @@ import java.lang.foreign.ValueLayout;
  */
 public final class ParameterBlock {
   private static final int CAPACITY = 4096;
-  private static final int ALIGNMENT = 128; // of CUtensorMap in CUDA 13, and of a structure with one
+  private static final int ALIGNMENT =
+      128; // of CUtensorMap in CUDA 13, and of a structure with one
 
   /** CUlaunchConfig, then the CUlaunchAttribute entries that it points to. */
   private static final int CONFIGURATION_BYTES = 56;

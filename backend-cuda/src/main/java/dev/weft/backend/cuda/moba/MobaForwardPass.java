@@ -44,6 +44,7 @@ final class MobaForwardPass {
   private final @Nullable KernelFunction direct;
   private final @Nullable KernelFunction directMerge;
   private final Map<Integer, KernelFunction> select = new TreeMap<>();
+  private final @Nullable MobaHopperForward hopper;
 
   /** Finds every kernel that a launch of the spec may need. */
   MobaForwardPass(CudaDevice device, MobaAttentionSpec spec, MobaLists lists) {
@@ -66,6 +67,7 @@ final class MobaForwardPass {
     }
     int between = MobaTiles.selectionKernel(Math.min(spec.topK() - 1, 32));
     select.put(between, device.kernel(selectTiles.select(between)));
+    hopper = MobaHopperForward.of(device, spec).orElse(null);
   }
 
   static String means(MobaAttentionSpec spec) {
@@ -105,6 +107,7 @@ final class MobaForwardPass {
     private final MobaLists.Layout layout;
     private final long scratch;
     private final MobaArguments arguments;
+    private final @Nullable MobaHopperForward fast; // where this launch is one for it
 
     Run(CudaStream stream, MobaForwardPlan plan, long scratch, MobaArguments arguments) {
       this.stream = stream;
@@ -112,6 +115,7 @@ final class MobaForwardPass {
       this.layout = plan.lists();
       this.scratch = scratch;
       this.arguments = arguments;
+      fast = hopper != null && hopper.takes(arguments, layout.slots()) ? hopper : null;
     }
 
     private long listScratch() {
@@ -126,6 +130,8 @@ final class MobaForwardPass {
       }
       if (scored) {
         tables();
+      } else if (fast != null) {
+        lists.tables(stream, layout, listScratch(), arguments.cuSeqlens());
       }
       for (int first = 0; first < spec.kvHeads(); first += layout.heads()) {
         int heads = Math.min(layout.heads(), spec.kvHeads() - first);
@@ -140,12 +146,8 @@ final class MobaForwardPass {
               arguments.selection(plan, scratch, first),
               first,
               heads,
-              tiles.rows());
-          arguments.put(stream.parameters(), plan, scratch, first, heads, tiles.rows());
-          stream.launch(
-              listed,
-              LaunchShape.of((long) multiprocessors * RESIDENT, 1, MobaTiles.THREADS)
-                  .withShared(tiles.listedSharedBytes()));
+              fast == null ? tiles.rows() : fast.tileRows());
+          listed(first, heads);
         }
         own(first, heads);
       }
@@ -161,6 +163,18 @@ final class MobaForwardPass {
       arguments.put(stream.parameters(), plan, scratch, 0, spec.kvHeads(), tiles.rows());
       long rows = (long) layout.tokens() * spec.heads();
       stream.launch(merge, (rows + MERGE_ROWS - 1) / MERGE_ROWS, 1, MERGE_ROWS * MERGE_LANES);
+    }
+
+    private void listed(int first, int heads) {
+      if (fast != null) {
+        fast.past(stream, plan, scratch, arguments, first, heads);
+        return;
+      }
+      arguments.put(stream.parameters(), plan, scratch, first, heads, tiles.rows());
+      stream.launch(
+          listed,
+          LaunchShape.of((long) multiprocessors * RESIDENT, 1, MobaTiles.THREADS)
+              .withShared(tiles.listedSharedBytes()));
     }
 
     private void tables() {
@@ -192,6 +206,11 @@ final class MobaForwardPass {
     }
 
     private void own(int first, int heads) {
+      if (fast != null) {
+        MobaLists.Selection selection = arguments.selection(plan, scratch, first);
+        fast.own(stream, plan, scratch, arguments, selection, first, heads);
+        return;
+      }
       arguments.put(stream.parameters(), plan, scratch, first, heads, tiles.rows());
       stream.launch(
           own,

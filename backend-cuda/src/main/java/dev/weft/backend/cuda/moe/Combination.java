@@ -62,6 +62,8 @@ final class Combination {
     int needed = (spec.hidden() + vector - 1) / vector;
     int threads = Math.min(MOST_THREADS, (needed + WARP - 1) / WARP * WARP);
     int columns = (needed + threads - 1) / threads;
-    stream.launch(combine, LaunchShape.of((long) work.tokens() * columns, 1, threads));
+    stream.launch(
+        combine,
+        LaunchShape.of((long) work.tokens() * columns, 1, threads).overlappingPredecessor());
   }
 }

@@ -166,7 +166,11 @@ final class GenericExperts implements ExpertKernels {
   private static void launch(
       CudaStream stream, KernelFunction kernel, Tile tile, int mostTiles, int columns) {
     long blocks = (long) mostTiles * ((columns + tile.columns - 1) / tile.columns);
-    stream.launch(kernel, LaunchShape.of(blocks, 1, tile.threads).withShared(tile.sharedBytes));
+    stream.launch(
+        kernel,
+        LaunchShape.of(blocks, 1, tile.threads)
+            .withShared(tile.sharedBytes)
+            .overlappingPredecessor());
   }
 
   /** As experts.cuh has it. */

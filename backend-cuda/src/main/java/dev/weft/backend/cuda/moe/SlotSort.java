@@ -11,10 +11,10 @@ import dev.weft.backend.cuda.kernels.LaunchShape;
  */
 final class SlotSort {
   /** Slots that one block sorts by itself; counters of a warp are 16 bits wide. */
-  static final int MOST_OF_ONE_BLOCK = 16384;
+  static final int MOST_OF_ONE_BLOCK = 4096;
 
   /** Slots of a block, where there are several. */
-  static final int BLOCK_SLOTS = 2048;
+  static final int BLOCK_SLOTS = 1024;
 
   static final String ONE_BLOCK = "moe_sort_one_block";
   static final String COUNT = "moe_sort_count";
@@ -95,16 +95,17 @@ final class SlotSort {
       stream.launch(
           oneBlock,
           LaunchShape.of(1, 1, ONE_BLOCK_THREADS)
-              .withShared(w.experts * ONE_BLOCK_WARPS * Short.BYTES));
+              .withShared(w.experts * ONE_BLOCK_WARPS * Short.BYTES)
+              .overlappingPredecessor());
       return;
     }
     int blocks = (slots + BLOCK_SLOTS - 1) / BLOCK_SLOTS;
     put(stream, w, slots);
-    stream.launch(count, blocks, 1, BLOCK_THREADS);
+    stream.launch(count, LaunchShape.of(blocks, 1, BLOCK_THREADS).overlappingPredecessor());
     put(stream, w, slots);
-    stream.launch(scan, 1, 1, ONE_BLOCK_THREADS);
+    stream.launch(scan, LaunchShape.of(1, 1, ONE_BLOCK_THREADS).overlappingPredecessor());
     put(stream, w, slots);
-    stream.launch(place, blocks, 1, BLOCK_THREADS);
+    stream.launch(place, LaunchShape.of(blocks, 1, BLOCK_THREADS).overlappingPredecessor());
   }
 
   private static void put(CudaStream stream, Work w, int slots) {

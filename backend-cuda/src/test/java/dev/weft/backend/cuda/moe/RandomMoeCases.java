@@ -18,7 +18,9 @@ import dev.weft.moe.ExpertActivation;
 import dev.weft.moe.GateUpLayout;
 import dev.weft.moe.MoeBinding;
 import dev.weft.moe.MoeDispatchSpec;
+import dev.weft.moe.MoeDispatchSpec.Mode;
 import dev.weft.moe.MoeForward;
+import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
 import dev.weft.moe.RouterSpec;
 import dev.weft.moe.RouterSpec.Source;
@@ -71,8 +73,7 @@ public final class RandomMoeCases implements CaseCatalogue {
     boolean plain = r.nextInt(4) > 0;
     int experts = any(r, EXPERTS);
     boolean given = r.nextInt(3) == 0;
-    ExpertActivation activation =
-        any(r, List.of(ExpertActivation.values()));
+    ExpertActivation activation = any(r, List.of(ExpertActivation.values()));
     // Many slots of little work each, so that the sort takes several blocks.
     boolean many = number % 16 == 0;
     int hidden = many ? 8 : any(r, HIDDEN);
@@ -106,6 +107,9 @@ public final class RandomMoeCases implements CaseCatalogue {
             .build();
     if (spec.sharedIntermediate() > 0) {
       spec = spec.toBuilder().sharedGate(r.nextBoolean()).build();
+    }
+    if (r.nextInt(3) == 0) {
+      spec = spec.toBuilder().modes(Mode.FORWARD, Mode.BACKWARD).build();
     }
     MoeDispatchSpec drawn = spec;
     int tokens = many ? 2100 + r.nextInt(400) : any(r, TOKENS);
@@ -175,12 +179,25 @@ public final class RandomMoeCases implements CaseCatalogue {
       Tensor reported = null;
       if (spec.router().hasLogits()) {
         c.settle(Objects.requireNonNull(operands.get("ids")));
+        if (saves()) {
+          c.settle(Objects.requireNonNull(operands.get("saved.ids")));
+        }
         reported = required(c.reference(), "ids");
         c.requireNoFault(c.oracle().moeSelectionFault(spec, forward(c.reference()), reported));
       }
       Map<String, Expected> expected =
           c.oracle().moeForward(spec, forward(c.reference()), reported);
-      for (String name : new String[] {"counts", "logits", "routingWeights", "y"}) {
+      for (String name :
+          new String[] {
+            "counts",
+            "logits",
+            "routingWeights",
+            "saved.permutation",
+            "saved.logits",
+            "saved.routingWeights",
+            "saved.z",
+            "y"
+          }) {
         Operand output = operands.get(name);
         if (output != null) {
           c.check(output, expected.get(name));
@@ -234,7 +251,21 @@ public final class RandomMoeCases implements CaseCatalogue {
         output("logits", DataType.F32, tokens, spec.experts());
       }
       output("counts", DataType.I32, spec.experts());
+      if (saves()) {
+        output("saved.ids", DataType.I32, tokens, spec.topK());
+        output("saved.routingWeights", DataType.F32, tokens, spec.topK());
+        output("saved.permutation", DataType.I32, (long) tokens * spec.topK());
+        output("saved.z", spec.dataType(), (long) tokens * spec.topK(), spec.projected());
+        if (spec.router().hasLogits()) {
+          output("saved.logits", DataType.F32, tokens, spec.experts());
+        }
+      }
       output("y", spec.dataType(), tokens, spec.hidden());
+    }
+
+    /** What is saved says where each slot's row lies, in groups of tokens too. */
+    private boolean saves() {
+      return spec.modes().contains(Mode.BACKWARD);
     }
 
     private MoeForward forward(Side side) {
@@ -262,7 +293,16 @@ public final class RandomMoeCases implements CaseCatalogue {
           .ids(on(side, "ids"))
           .routingWeights(on(side, "routingWeights"))
           .logits(on(side, "logits"))
-          .counts(on(side, "counts"));
+          .counts(on(side, "counts"))
+          .saved(
+              saves()
+                  ? MoeSaved.of(
+                          required(side, "saved.ids"),
+                          required(side, "saved.routingWeights"),
+                          required(side, "saved.permutation"))
+                      .logits(on(side, "saved.logits"))
+                      .z(on(side, "saved.z"))
+                  : null);
     }
   }
 

@@ -1,0 +1,345 @@
+package dev.weft.backend.cuda.moe;
+
+import dev.weft.DataType;
+import dev.weft.backend.cuda.device.CudaDevice;
+import dev.weft.backend.cuda.device.CudaStream;
+import dev.weft.backend.cuda.driver.TensorMaps;
+import dev.weft.backend.cuda.kernels.KernelFunction;
+import dev.weft.backend.cuda.kernels.LaunchShape;
+import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.moe.MoeDispatchSpec;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.EnumMap;
+import java.util.Map;
+import java.util.Optional;
+
+/**
+ * Experts on Hopper, of one 16-bit type throughout, with rows at multiples of 16 bytes; the kernels
+ * are those of sm_90a/expert_gemm.cuh. They find their work from the experts' offsets: no tile
+ * lists.
+ */
+final class HopperExperts implements ExpertKernels {
+  /** Copies the tokens' rows into sorted order. */
+  static final String SORT_ROWS = "moe_hopper_sort_rows";
+
+  /** Rows of gate and of up that alternate in a tile of both. */
+  private static final int ALTERNATING = 8;
+
+  private static final int SLAB = 64; // columns of a copy: 128 bytes
+  private static final int THREADS = 384;
+  private static final int SORT_THREADS = 256;
+  private static final int SORT_BLOCKS = 8; // of a multiprocessor: all of its threads
+  private static final int NO_ACTIVATION = -1;
+  private static final int VECTOR = 8; // elements of 16 bytes
+
+  private final int multiprocessors;
+  private final TensorMaps maps;
+  private final TensorMaps.Element element;
+  private final Map<HopperTile, Loaded> loaded;
+  private final KernelFunction sortRows;
+
+  private record Loaded(KernelFunction project, KernelFunction down) {}
+
+  /** What distinguishes the two projections for a kernel. */
+  private record Product(
+      MemorySegment weights,
+      MemorySegment upWeights,
+      long tokens,
+      long tokenPitch,
+      long tokenRows,
+      long source,
+      long target,
+      long out,
+      long outPitch,
+      int depth,
+      int width,
+      int weightTiles,
+      WeightRows firstBias,
+      WeightRows secondBias,
+      int activation,
+      boolean upFirst,
+      boolean overlapped) {}
+
+  private HopperExperts(
+      CudaDevice device,
+      TensorMaps maps,
+      DataType type,
+      Map<HopperTile, Loaded> loaded,
+      KernelFunction sortRows) {
+    this.multiprocessors = device.descriptor().computeUnits();
+    this.maps = maps;
+    this.element = type == DataType.F16 ? TensorMaps.Element.F16 : TensorMaps.Element.BF16;
+    this.loaded = loaded;
+    this.sortRows = sortRows;
+  }
+
+  /** Finds the kernels; nothing where the device or the types have none. */
+  static Optional<HopperExperts> find(CudaDevice device, MoeDispatchSpec spec) {
+    DataType type = spec.dataType();
+    Optional<TensorMaps> maps = device.tensorMaps();
+    Optional<KernelFunction> sortRows = device.findKernel(SORT_ROWS);
+    if (type != spec.weightType()
+        || type == DataType.F32
+        || spec.localExperts() > HopperTile.MOST_EXPERTS
+        || maps.isEmpty()
+        || sortRows.isEmpty()) {
+      return Optional.empty();
+    }
+    Map<HopperTile, Loaded> loaded = new EnumMap<>(HopperTile.class);
+    for (HopperTile tile : HopperTile.values()) {
+      Optional<KernelFunction> project = device.findKernel(tile.project(type));
+      Optional<KernelFunction> down = device.findKernel(tile.down(type));
+      if (project.isEmpty() || down.isEmpty()) {
+        return Optional.empty();
+      }
+      loaded.put(tile, new Loaded(project.get(), down.get()));
+    }
+    return Optional.of(new HopperExperts(device, maps.get(), type, loaded, sortRows.get()));
+  }
+
+  @Override
+  public Optional<Tiling> tiling(ExpertShape shape) {
+    ExpertWeights weights = shape.weights();
+    boolean takes =
+        !shape.savesZ()
+            && shape.xAligned()
+            && weights.projectAligned()
+            && weights.downAligned()
+            && weights.hidden() % VECTOR == 0
+            && weights.width() % VECTOR == 0
+            && alternates(weights);
+    return takes ? Optional.of(new Tiling(0, 0)) : Optional.empty();
+  }
+
+  /** Whether one tensor map reaches gate and up: the same steps from different starts. */
+  private static boolean alternates(ExpertWeights weights) {
+    WeightRows gate = weights.gate();
+    WeightRows up = weights.up();
+    return !weights.isGated()
+        || (gate.rowStride() == up.rowStride()
+            && gate.expertStride() == up.expertStride()
+            && gate.address() != up.address()
+            && Math.abs(gate.address() - up.address()) < 1L << 40);
+  }
+
+  @Override
+  public void project(CudaStream stream, ExpertWork work, Tiling tiling) {
+    ExpertWeights weights = work.weights();
+    HopperTile tile =
+        HopperTile.ofProject(
+            work.rows().mostRows(), weights.experts(), weights.width(), multiprocessors);
+    Loaded kernels = kernels(tile);
+    boolean gated = weights.isGated();
+    // The kernel of one product never gathers.
+    boolean sorted = !work.isShared() && (tile.isDense() || !gated);
+    if (sorted) {
+      sortRows(stream, work);
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment up =
+          one(
+              arena,
+              weights.up(),
+              weights.hidden(),
+              weights.width(),
+              weights.experts(),
+              gated ? tile.weightRows() / 2 : tile.weightRows());
+      enqueue(
+          stream,
+          gated ? kernels.project : kernels.down,
+          tile,
+          work,
+          arena,
+          new Product(
+              gated ? gate(arena, work, tile) : up,
+              up,
+              sorted ? work.out() : work.x(),
+              sorted ? work.outPitch() : work.xPitch(),
+              sorted ? work.rows().mostRows() : work.tokens(),
+              sorted ? 0 : work.rows().permutation(),
+              0,
+              work.act(),
+              work.actPitch(),
+              weights.hidden(),
+              weights.width(),
+              tile.weightTiles(weights.width(), gated),
+              gated ? weights.gateBias() : weights.upBias(),
+              gated ? weights.upBias() : WeightRows.NONE,
+              GenericExperts.activation(work.spec().activation()),
+              gated && weights.up().address() < weights.gate().address(),
+              false));
+    }
+  }
+
+  @Override
+  public void down(CudaStream stream, ExpertWork work, Tiling tiling) {
+    ExpertWeights weights = work.weights();
+    HopperTile tile =
+        HopperTile.ofDown(
+            work.rows().mostRows(),
+            weights.experts(),
+            weights.hidden(),
+            weights.width(),
+            multiprocessors);
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment map =
+          one(
+              arena,
+              weights.down(),
+              weights.width(),
+              weights.hidden(),
+              weights.experts(),
+              tile.weightRows());
+      enqueue(
+          stream,
+          kernels(tile).down,
+          tile,
+          work,
+          arena,
+          new Product(
+              map,
+              map,
+              work.act(),
+              work.actPitch(),
+              work.rows().mostRows(),
+              0,
+              work.rows().permutation(),
+              work.out(),
+              work.outPitch(),
+              weights.width(),
+              weights.hidden(),
+              tile.weightTiles(weights.hidden(), false),
+              weights.downBias(),
+              WeightRows.NONE,
+              NO_ACTIVATION,
+              false,
+              true));
+    }
+  }
+
+  private Loaded kernels(HopperTile tile) {
+    Loaded found = loaded.get(tile);
+    if (found == null) {
+      throw new IllegalStateException("no kernels for " + tile); // all were found together
+    }
+    return found;
+  }
+
+  /** Into the memory of the second projection's result, which is not there yet. */
+  private void sortRows(CudaStream stream, ExpertWork work) {
+    stream
+        .parameters()
+        .put(work.x())
+        .put(work.out())
+        .put(work.rows().permutation())
+        .put(work.rows().offsets())
+        .put(work.xPitch())
+        .put(work.outPitch())
+        .put(work.weights().experts())
+        .put(work.topK())
+        .put(work.weights().hidden())
+        .put(0);
+    long blocks = Math.min(work.rows().mostRows(), (long) SORT_BLOCKS * multiprocessors);
+    stream.launch(sortRows, LaunchShape.of(blocks, 1, SORT_THREADS));
+  }
+
+  private void enqueue(
+      CudaStream stream,
+      KernelFunction kernel,
+      HopperTile tile,
+      ExpertWork work,
+      Arena arena,
+      Product p) {
+    MemorySegment tokens =
+        maps.encode(
+            arena,
+            element,
+            TensorMaps.Swizzle.BYTES_128,
+            p.tokens,
+            new long[] {p.depth, p.tokenRows},
+            new long[] {p.tokenPitch * element.bytes()},
+            new int[] {SLAB, tile.tokenBox()});
+    ParameterBlock block =
+        stream
+            .parameters()
+            .put(p.weights)
+            .put(p.upWeights)
+            .put(tokens)
+            .put(p.tokens)
+            .put(p.out)
+            .put(p.source)
+            .put(p.target)
+            .put(work.rows().offsets())
+            .put(work.tokenCount());
+    p.firstBias.put(block);
+    p.secondBias.put(block);
+    int experts = work.weights().experts();
+    block
+        .put(p.tokenPitch)
+        .put(p.outPitch)
+        .put(work.firstToken())
+        .put(work.tokens())
+        .put(experts)
+        .put(work.topK())
+        .put(p.depth)
+        .put(p.width)
+        .put(p.weightTiles)
+        .put(p.activation)
+        .put(p.upFirst ? 1 : 0)
+        .put(work.spec().swigluAlpha())
+        .put(work.spec().swigluLimit());
+    long items = work.rows().mostTiles(experts, tile.tokens()) * p.weightTiles;
+    long stride = Math.min(items, multiprocessors);
+    int itemsOfBlock = tile.itemsOfBlock() == 0 ? Integer.MAX_VALUE : tile.itemsOfBlock();
+    long blocks = stride * ((items - 1) / (stride * itemsOfBlock) + 1);
+    block.put((int) stride).put(itemsOfBlock).put(p.overlapped ? 1 : 0);
+    stream.launch(
+        kernel,
+        LaunchShape.of(blocks, 1, THREADS)
+            .withShared(tile.sharedBytes(experts))
+            .overlappingPredecessor());
+  }
+
+  /** The gate's rows, or where the tile has them alternate, those of both. */
+  private MemorySegment gate(Arena arena, ExpertWork work, HopperTile tile) {
+    ExpertWeights weights = work.weights();
+    WeightRows gate = weights.gate();
+    if (tile.isPaired()) {
+      return one(
+          arena, gate, weights.hidden(), weights.width(), weights.experts(), tile.weightRows() / 2);
+    }
+    // Dimensions: K, 8 rows, gate and up (whichever lies first), groups of 8 rows, expert.
+    long row = (long) element.bytes() * gate.rowStride();
+    long apart = Math.abs(gate.address() - weights.up().address());
+    return maps.encode(
+        arena,
+        element,
+        TensorMaps.Swizzle.BYTES_128,
+        Math.min(gate.address(), weights.up().address()),
+        new long[] {
+          weights.hidden(), ALTERNATING, 2, weights.width() / ALTERNATING, weights.experts()
+        },
+        new long[] {row, apart, ALTERNATING * row, expertStep(gate, 2L * weights.width())},
+        new int[] {SLAB, ALTERNATING, 2, tile.weightRows() / (2 * ALTERNATING), 1});
+  }
+
+  /** Dimensions: K, rows, expert. */
+  private MemorySegment one(
+      Arena arena, WeightRows rows, int depth, int count, int experts, int copyRows) {
+    return maps.encode(
+        arena,
+        element,
+        TensorMaps.Swizzle.BYTES_128,
+        rows.address(),
+        new long[] {depth, count, experts},
+        new long[] {element.bytes() * rows.rowStride(), expertStep(rows, count)},
+        new int[] {SLAB, copyRows, 1});
+  }
+
+  /** A single expert has no step; a map wants one. */
+  private long expertStep(WeightRows rows, long count) {
+    long step = rows.expertStride() == 0 ? rows.rowStride() * count : rows.expertStride();
+    return element.bytes() * step;
+  }
+}
