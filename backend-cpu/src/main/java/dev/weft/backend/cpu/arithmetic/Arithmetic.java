@@ -166,7 +166,7 @@ public sealed interface Arithmetic permits ScalarArithmetic, VectorArithmetic {
    * running maxima, replaces scores by exp(score - maximum), and adds to the running sums.
    * Probabilities below 2^-126 become 0.
    *
-   * @param scores a panel from 0 on: a row for each key
+   * @param scores a panel from 0 on: a row for each key, and one more to use
    * @param keys how many
    * @param lanes a multiple of the vector length
    * @param visible for each lane how many of the keys it sees; null if all see all
@@ -195,6 +195,7 @@ public sealed interface Arithmetic permits ScalarArithmetic, VectorArithmetic {
 
   /**
    * For attention's backward, for each lane: p = exp(scale * s - lse), ds = p * (dp - delta).
+   * Probabilities below 2^-126 become 0.
    *
    * @param scores a panel of q.k; takes p
    * @param dp a panel of dout.v; takes ds

@@ -36,8 +36,8 @@ final class Exponential {
     return p.mul(first).mul(second);
   }
 
-  /** For numbers of at most 0; what is below 2^-126 becomes 0. */
-  static FloatVector ofAtMostZero(FloatVector x) {
+  /** For numbers of at most 88; what is below 2^-126 becomes 0. */
+  static FloatVector ofModerate(FloatVector x) {
     FloatVector shifted =
         x.fma(
             FloatVector.broadcast(FLOATS, ScalarExponential.LOG2_E),

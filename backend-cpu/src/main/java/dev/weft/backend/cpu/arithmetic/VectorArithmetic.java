@@ -346,43 +346,45 @@ final class VectorArithmetic implements Arithmetic {
       float[] max,
       float[] sum,
       float[] correction) {
+    // One place of each kind in this method: C2 stops inlining in larger ones, and each vector
+    // becomes an object.
     for (int lane = 0; lane < lanes; lane += LENGTH) {
       FloatVector before = FloatVector.fromArray(FLOATS, max, lane);
+      FloatVector seen = visible(visible, keys, lane);
       FloatVector highest = before;
-      if (visible == null) {
-        for (int key = 0; key < keys; key++) {
-          FloatVector s = FloatVector.fromArray(FLOATS, scores, key * LANES + lane).mul(scale);
-          highest = highest.blend(s, s.compare(VectorOperators.GT, highest));
-        }
-      } else {
-        FloatVector seen =
-            (FloatVector) IntVector.fromArray(INTS, visible, lane).castShape(FLOATS, 0);
-        for (int key = 0; key < keys; key++) {
-          FloatVector s = FloatVector.fromArray(FLOATS, scores, key * LANES + lane);
-          // Behind what a lane sees scores may be anything, NaN too.
-          s =
-              FloatVector.broadcast(FLOATS, Float.NEGATIVE_INFINITY)
-                  .blend(s.mul(scale), seen.compare(VectorOperators.GT, (float) key));
-          s.intoArray(scores, key * LANES + lane);
-          highest = highest.blend(s, s.compare(VectorOperators.GT, highest));
-        }
+      for (int key = 0; key < keys; key++) {
+        // Behind what a lane sees scores may be anything, NaN too.
+        FloatVector s = FloatVector.fromArray(FLOATS, scores, key * LANES + lane).mul(scale);
+        s =
+            FloatVector.broadcast(FLOATS, Float.NEGATIVE_INFINITY)
+                .blend(s, seen.compare(VectorOperators.GT, (float) key));
+        s.intoArray(scores, key * LANES + lane);
+        highest = highest.blend(s, s.compare(VectorOperators.GT, highest));
       }
+      highest.intoArray(max, lane);
+      // The old maximum goes through the exponential as one more key does.
+      before.intoArray(scores, keys * LANES + lane);
       // A lane without a key yet has p = exp(-inf - 0) = 0.
       FloatVector reference =
           highest.blend(0, highest.compare(VectorOperators.EQ, Float.NEGATIVE_INFINITY));
       FloatVector total = FloatVector.zero(FLOATS);
-      float factor = visible == null ? scale : 1;
-      for (int key = 0; key < keys; key++) {
-        FloatVector s = FloatVector.fromArray(FLOATS, scores, key * LANES + lane).mul(factor);
-        FloatVector p = Exponential.ofAtMostZero(s.sub(reference));
-        p.intoArray(scores, key * LANES + lane);
+      FloatVector p = total;
+      for (int key = 0; key <= keys; key++) {
+        int at = key * LANES + lane;
         total = total.add(p);
+        p = Exponential.ofModerate(FloatVector.fromArray(FLOATS, scores, at).sub(reference));
+        p.intoArray(scores, at);
       }
-      FloatVector change = Exponential.ofAtMostZero(before.sub(reference));
-      FloatVector.fromArray(FLOATS, sum, lane).fma(change, total).intoArray(sum, lane);
-      change.intoArray(correction, lane);
-      highest.intoArray(max, lane);
+      p.intoArray(correction, lane);
+      FloatVector.fromArray(FLOATS, sum, lane).fma(p, total).intoArray(sum, lane);
     }
+  }
+
+  /** How many keys each of some lanes sees. */
+  private static FloatVector visible(int @Nullable [] visible, int keys, int lane) {
+    return visible == null
+        ? FloatVector.broadcast(FLOATS, keys)
+        : (FloatVector) IntVector.fromArray(INTS, visible, lane).castShape(FLOATS, 0);
   }
 
   @Override
@@ -413,15 +415,12 @@ final class VectorArithmetic implements Arithmetic {
       FloatVector logSum = FloatVector.fromArray(FLOATS, lse, lane);
       FloatVector mean = FloatVector.fromArray(FLOATS, delta, lane);
       VectorMask<Float> any = logSum.compare(VectorOperators.NE, Float.NEGATIVE_INFINITY);
-      FloatVector seen =
-          visible == null
-              ? FloatVector.broadcast(FLOATS, keys)
-              : (FloatVector) IntVector.fromArray(INTS, visible, lane).castShape(FLOATS, 0);
+      FloatVector seen = visible(visible, keys, lane);
       for (int key = 0; key < keys; key++) {
         int at = key * LANES + lane;
         VectorMask<Float> sees = seen.compare(VectorOperators.GT, (float) key).and(any);
         FloatVector s = FloatVector.fromArray(FLOATS, scores, at).mul(scale);
-        FloatVector p = FloatVector.zero(FLOATS).blend(Exponential.of(s.sub(logSum)), sees);
+        FloatVector p = FloatVector.zero(FLOATS).blend(Exponential.ofModerate(s.sub(logSum)), sees);
         FloatVector ds = p.mul(FloatVector.fromArray(FLOATS, dp, at).sub(mean));
         p.intoArray(scores, at);
         FloatVector.zero(FLOATS).blend(ds, sees).intoArray(dp, at);

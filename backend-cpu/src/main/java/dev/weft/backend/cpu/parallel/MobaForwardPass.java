@@ -115,7 +115,7 @@ final class MobaForwardPass {
       sum = scratch.floats(SUM, rows.rows);
       weighted = scratch.floats(WEIGHTED, rows.rows * valueDim);
       queries = scratch.floats(QUERIES, dim * LANES);
-      scores = scratch.floats(SCORES, TILE * LANES);
+      scores = scratch.floats(SCORES, (TILE + 1) * LANES);
       part = scratch.floats(PART, valueDim * LANES);
       buffer = scratch.floats(BUFFER, Math.max(dim, valueDim));
       Arrays.fill(max, 0, rows.rows, Float.NEGATIVE_INFINITY);
@@ -166,7 +166,8 @@ final class MobaForwardPass {
         all &= lane >= count || visible[lane] >= keys;
       }
       Arrays.fill(scores, 0, keys * LANES, 0);
-      arithmetic.multiplyRows(keys, dim, lanes, span.k, first * dim, dim, queries, 0, scores, 0);
+      arithmetic.multiplyRows(
+          keys, dim, lanes, span.k, first * span.keyPitch, span.keyPitch, queries, 0, scores, 0);
       arithmetic.softmaxStep(
           scores, keys, lanes, spec.scale(), all ? null : visible, batchMax, batchSum, correction);
       if (first > 0) {
@@ -174,7 +175,7 @@ final class MobaForwardPass {
       }
       float[] v = span.v;
       arithmetic.multiplyColumns(
-          valueDim, keys, lanes, v, first * valueDim, valueDim, scores, 0, part, 0);
+          valueDim, keys, lanes, v, first * span.valuePitch, span.valuePitch, scores, 0, part, 0);
     }
 
     /** Adds a batch to its rows' running softmax. */

@@ -175,7 +175,7 @@ final class MobaKeyGradients {
       read(out, t, h, dim + valueDim);
       // 0 times what is not finite would be NaN: such a row is a batch of its own.
       boolean alone =
-          sees < span.keys() && !(MobaSpan.isFinite(buffer, dim + valueDim) && span.isFinite());
+          sees < span.keys() && !(MobaSpan.isFinite(buffer, 0, dim + valueDim) && span.isFinite());
       if (alone) {
         finish();
       }
@@ -229,9 +229,19 @@ final class MobaKeyGradients {
         }
         Arrays.fill(scores, 0, keys * LANES, 0);
         Arrays.fill(dp, 0, keys * LANES, 0);
-        arithmetic.multiplyRows(keys, dim, lanes, span.k, first * dim, dim, queries, 0, scores, 0);
         arithmetic.multiplyRows(
-            keys, valueDim, lanes, span.v, first * valueDim, valueDim, gradients, 0, dp, 0);
+            keys, dim, lanes, span.k, first * span.keyPitch, span.keyPitch, queries, 0, scores, 0);
+        arithmetic.multiplyRows(
+            keys,
+            valueDim,
+            lanes,
+            span.v,
+            first * span.valuePitch,
+            span.valuePitch,
+            gradients,
+            0,
+            dp,
+            0);
         arithmetic.softmaxGradient(
             scores, dp, keys, lanes, spec.scale(), all ? null : visible, batchLse, batchDelta);
         add(scores, first, keys, gradientRows, valueDim, dvSums);

@@ -163,12 +163,23 @@ final class MobaQueryGradients {
       }
       Arrays.fill(scores, 0, keys * LANES, 0);
       Arrays.fill(dp, 0, keys * LANES, 0);
-      arithmetic.multiplyRows(keys, dim, lanes, span.k, first * dim, dim, queries, 0, scores, 0);
       arithmetic.multiplyRows(
-          keys, valueDim, lanes, span.v, first * valueDim, valueDim, gradients, 0, dp, 0);
+          keys, dim, lanes, span.k, first * span.keyPitch, span.keyPitch, queries, 0, scores, 0);
+      arithmetic.multiplyRows(
+          keys,
+          valueDim,
+          lanes,
+          span.v,
+          first * span.valuePitch,
+          span.valuePitch,
+          gradients,
+          0,
+          dp,
+          0);
       arithmetic.softmaxGradient(
           scores, dp, keys, lanes, spec.scale(), all ? null : visible, batchLse, batchDelta);
-      arithmetic.multiplyColumns(dim, keys, lanes, span.k, first * dim, dim, dp, 0, part, 0);
+      arithmetic.multiplyColumns(
+          dim, keys, lanes, span.k, first * span.keyPitch, span.keyPitch, dp, 0, part, 0);
     }
 
     void store() {

@@ -16,6 +16,9 @@ final class MobaSpan {
   /** Keys that scores are computed with at once: a panel of scores takes 32 KiB. */
   static final int TILE = 128;
 
+  // Rows a power of two apart would all fall into the same few sets of the cache.
+  private static final int PADDING = 16;
+
   private static final int KEYS = 0;
   private static final int VALUES = 1;
 
@@ -24,6 +27,8 @@ final class MobaSpan {
   private final MobaSequence sequence;
   private final int kvHead;
   private final int[] seen;
+  final int keyPitch;
+  final int valuePitch;
   final float[] k;
   final float[] v;
 
@@ -46,8 +51,10 @@ final class MobaSpan {
     this.kvHead = kvHead;
     int most = (int) Math.min(mostKeys, Math.min(spec.blockSize(), (long) sequence.keys()));
     seen = new int[most + 1];
-    k = scratch.floats(KEYS, most * spec.headDim() + Arithmetic.SLACK);
-    v = scratch.floats(VALUES, most * spec.valueDim() + Arithmetic.SLACK);
+    keyPitch = spec.headDim() + PADDING;
+    valuePitch = spec.valueDim() + PADDING;
+    k = scratch.floats(KEYS, most * keyPitch + Arithmetic.SLACK);
+    v = scratch.floats(VALUES, most * valuePitch + Arithmetic.SLACK);
   }
 
   /** Loads positions, unless they are there from the last time. */
@@ -66,13 +73,13 @@ final class MobaSpan {
       long key = sequence.keyOffset(from + i, kvHead);
       if (key >= 0) {
         arithmetic.read(
-            keyRows.dataType(), keyRows.segment(), key, k, keys * spec.headDim(), spec.headDim());
+            keyRows.dataType(), keyRows.segment(), key, k, keys * keyPitch, spec.headDim());
         arithmetic.read(
             valueRows.dataType(),
             valueRows.segment(),
             sequence.valueOffset(from + i, kvHead),
             v,
-            keys * spec.valueDim(),
+            keys * valuePitch,
             spec.valueDim());
         keys++;
       }
@@ -93,15 +100,19 @@ final class MobaSpan {
   /** Whether all keys and values are finite: 0 times another is not 0. */
   boolean isFinite() {
     if (!checked) {
-      finite = isFinite(k, keys * spec.headDim()) && isFinite(v, keys * spec.valueDim());
+      finite = true;
+      for (int key = 0; key < keys; key++) {
+        finite &= isFinite(k, key * keyPitch, spec.headDim());
+        finite &= isFinite(v, key * valuePitch, spec.valueDim());
+      }
       checked = true;
     }
     return finite;
   }
 
-  static boolean isFinite(float[] values, int count) {
+  static boolean isFinite(float[] values, int from, int count) {
     float largest = 0;
-    for (int i = 0; i < count; i++) {
+    for (int i = from; i < from + count; i++) {
       largest = Math.max(largest, Math.abs(values[i])); // NaN stays
     }
     return largest <= Float.MAX_VALUE;

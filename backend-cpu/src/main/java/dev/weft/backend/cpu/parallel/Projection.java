@@ -30,7 +30,7 @@ final class Projection {
   private static final int MOST_DEPTH = 1024;
 
   // Rows of W that are widened together; a multiple of what any register tile takes.
-  private static final int ROWS = 24;
+  private static final int ROWS = 48;
 
   // Which arrays of the scratch are used.
   private static final int PANELS = 0;
@@ -76,7 +76,9 @@ final class Projection {
     int depth = x.length();
     int unit = panels == 1 ? MOST_DEPTH : panels == 2 ? MOST_DEPTH / 2 : MOST_DEPTH / 4;
     float[] packed = scratch.floats(PANELS, panels * unit * LANES);
-    float[] block = scratch.floats(WEIGHTS, ROWS * unit);
+    // Rows a power of two apart would all fall into the same sets of the cache.
+    int pitch = unit + 16;
+    float[] block = scratch.floats(WEIGHTS, ROWS * pitch);
     float[] row = scratch.floats(ROW, unit);
     Arrays.fill(z, 0, panels * tall * LANES, 0);
     for (int k = 0; k < depth; k += unit) {
@@ -88,7 +90,7 @@ final class Projection {
           int some = Math.min(ROWS, height - i);
           for (int r = 0; r < some; r++) {
             arithmetic.read(
-                w.type(), w.segment(), w.offset(from + i + r, k), block, r * unit, wide);
+                w.type(), w.segment(), w.offset(from + i + r, k), block, r * pitch, wide);
           }
           for (int p = 0; p < panels; p++) {
             int lanes = arithmetic.wholeVectors(Math.min(LANES, count - p * LANES));
@@ -96,7 +98,7 @@ final class Projection {
             for (int d = 0; d < wide; d += DEPTH) {
               int panel = (p * unit + d) * LANES;
               int piece = Math.min(DEPTH, wide - d);
-              arithmetic.multiplyRows(some, piece, lanes, block, d, unit, packed, panel, z, at);
+              arithmetic.multiplyRows(some, piece, lanes, block, d, pitch, packed, panel, z, at);
             }
           }
         }

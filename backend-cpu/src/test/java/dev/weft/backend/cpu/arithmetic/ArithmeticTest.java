@@ -253,7 +253,8 @@ class ArithmeticTest {
     float[] correction = new float[LANES];
     for (int first = 0; first < keys; first += tile) {
       int count = Math.min(tile, keys - first);
-      float[] panel = Arrays.copyOfRange(scores, first * LANES, (first + count) * LANES);
+      float[] panel = new float[(count + 1) * LANES];
+      System.arraycopy(scores, first * LANES, panel, 0, count * LANES);
       int[] visible = new int[LANES];
       for (int lane = 0; lane < LANES; lane++) {
         visible[lane] = seen[lane] - first;
