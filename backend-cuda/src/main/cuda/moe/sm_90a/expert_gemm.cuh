@@ -324,9 +324,10 @@ struct ExpertGemm {
     if ((threadIdx.x & 31) == 0) barrier_arrive(release);
   }
 
+  // The usual activation without a branch, so that the latencies of many values overlap.
+  template <bool kUsual>
   __device__ __forceinline__ float activated(float g, float u) const {
-    return a.activation == kSwiglu ? g * __fdividef(1.0f, 1.0f + __expf(-g)) * u
-                                   : activate(a.activation, a.alpha, a.limit, g, u);
+    return kUsual ? g * __fdividef(1.0f, 1.0f + __expf(-g)) * u : activate(a.activation, a.alpha, a.limit, g, u);
   }
 
   static __device__ __forceinline__ float element(const WeightRows& rows, int expert, int row, int width) {
@@ -334,6 +335,15 @@ struct ExpertGemm {
         __ldg(static_cast<const unsigned short*>(rows.base) + expert * rows.expert + row * rows.row), 0);
   }
 
+  __device__ __forceinline__ void store(const Item& item, const Sums& d, int group) {
+    if (a.activation == (kGated ? kSwiglu : -1)) {
+      store<true>(item, d, group);
+    } else {
+      store<false>(item, d, group);
+    }
+  }
+
+  template <bool kUsual>
   __device__ __forceinline__ void store(const Item& item, const Sums& d, int group) {
     constexpr int kN = kTokens;
     constexpr int kMatrices = kGated ? kBlocks : 2 * kBlocks;  // 8 x 8, of a warp for 8 tokens
@@ -358,7 +368,7 @@ struct ExpertGemm {
       named_barrier(1 + group, 128);  // the buffer has been read
 #pragma unroll
       for (int i = start / 8; i < (start + kAtOnce) / 8 && i < kN / 8; i++) {
-        if (i * 8 >= item.rows) break;
+        if (kTokens < 128 && i * 8 >= item.rows) break;
         uint32_t packed[kMatrices];
 #pragma unroll
         for (int m = 0; m < kMatrices; m++) {
@@ -367,14 +377,14 @@ struct ExpertGemm {
           for (int j = 0; j < 2; j++) {
             if constexpr (kPaired) {
               int at = 4 * i + 2 * m + j;
-              v[j] = activated(d[0][at] + bias[m], d[1][at] + upBias[m]);
+              v[j] = activated<kUsual>(d[0][at] + bias[m], d[1][at] + upBias[m]);
             } else if constexpr (kGated) {
               float first = d[m][4 * i + j], second = d[m][4 * i + 2 + j];
               float g = (a.upFirst ? second : first) + bias[m], u = (a.upFirst ? first : second) + upBias[m];
-              v[j] = activated(g, u);
+              v[j] = activated<kUsual>(g, u);
             } else {
               v[j] = d[m >> 1][4 * i + 2 * (m & 1) + j] + bias[m];
-              if (a.activation == kRelu2) v[j] = v[j] > 0 ? v[j] * v[j] : 0.0f;
+              if (!kUsual && a.activation == kRelu2) v[j] = v[j] > 0 ? v[j] * v[j] : 0.0f;
             }
           }
           packed[m] = E::narrowPair(v[0], v[1]);
