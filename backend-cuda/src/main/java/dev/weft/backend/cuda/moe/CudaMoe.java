@@ -20,6 +20,7 @@ import dev.weft.spi.LaunchContext;
 import dev.weft.spi.MoeKernel;
 import java.util.List;
 import java.util.Objects;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -44,7 +45,11 @@ public final class CudaMoe implements MoeKernel {
     routing = new RoutingPass(device, spec);
     sort = new SlotSort(device);
     combination = new Combination(device, spec);
-    experts = List.of(new GenericExperts(device, spec));
+    experts =
+        Stream.concat(
+                HopperExperts.find(device, spec).stream().map(ExpertKernels.class::cast),
+                Stream.of(new GenericExperts(device, spec)))
+            .toList();
     backward = spec.modes().contains(Mode.BACKWARD) ? new MoeBackwardPass(device, spec) : null;
   }
 
