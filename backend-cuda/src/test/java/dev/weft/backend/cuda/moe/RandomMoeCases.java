@@ -27,6 +27,7 @@ import dev.weft.moe.RouterSpec.Source;
 import dev.weft.spi.Expected;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.SplittableRandom;
@@ -47,16 +48,22 @@ public final class RandomMoeCases implements CaseCatalogue {
   private static final int[] EXPERTS = {1, 3, 8, 16, 64, 300};
   private static final int[] TOKENS = {1, 2, 9, 33, 70, 150, 300};
 
+  private final int first;
   private final int count;
 
   /** So many cases. */
   public RandomMoeCases(int count) {
+    this(0, count);
+  }
+
+  private RandomMoeCases(int first, int count) {
+    this.first = first;
     this.count = count;
   }
 
   @Override
   public Stream<ConformanceCase> cases() {
-    return IntStream.range(0, count).mapToObj(RandomMoeCases::draw);
+    return IntStream.range(first, first + count).mapToObj(RandomMoeCases::draw);
   }
 
   private static <T> T any(SplittableRandom r, List<T> values) {
@@ -306,21 +313,40 @@ public final class RandomMoeCases implements CaseCatalogue {
     }
   }
 
-  /** Runs so many cases without JUnit, for machines that have none, and prints those that fail. */
+  /**
+   * Runs cases without JUnit, for machines that have none, and prints those that fail. Arguments:
+   * the first case's number, how many.
+   */
   public static void main(String[] args) {
-    int count = Integer.parseInt(args[0]);
+    int first = Integer.parseInt(args[0]);
+    int count = Integer.parseInt(args[1]);
     int failed = 0;
+    long start = System.nanoTime();
+    long slowest = 0;
+    String slow = "";
     try (ConformanceRun run =
         ConformanceRun.of(new CudaProvider())
-            .catalogues(List.of(new RandomMoeCases(count)))
+            .catalogues(List.of(new RandomMoeCases(first, count)))
             .open()) {
       for (ConformanceCase c : run.cases()) {
         CaseOutcome outcome = run.execute(c);
         if (outcome.status() != CaseStatus.PASS && failed++ < 8) {
           System.out.println(c.id() + ": " + outcome.status() + " " + outcome.message());
         }
+        if (outcome.nanos() > slowest) {
+          slowest = outcome.nanos();
+          slow = c.id();
+        }
       }
     }
-    System.out.println(count + " random cases, " + failed + " not passed");
+    System.out.printf(
+        Locale.ROOT,
+        "random cases %d to %d: %d not passed, %.1f s, the slowest %s %.1f s%n",
+        first,
+        first + count - 1,
+        failed,
+        (System.nanoTime() - start) * 1e-9,
+        slow,
+        slowest * 1e-9);
   }
 }
