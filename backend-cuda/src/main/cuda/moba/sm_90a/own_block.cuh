@@ -273,7 +273,7 @@ struct OwnBlock {
           }
         }
       }
-      float inverse = sum == 0 ? 0.0f : 1.0f / sum;
+      float inverse = reciprocal(sum);
       uint4 result = make_uint4(E::narrowPair(acc[0] * inverse, acc[1] * inverse),
                                 E::narrowPair(acc[2] * inverse, acc[3] * inverse),
                                 E::narrowPair(acc[4] * inverse, acc[5] * inverse),
@@ -282,7 +282,7 @@ struct OwnBlock {
       if (live) __stcs(reinterpret_cast<uint4*>(to) + part, result);
       if (live && a.lse && part == 0) {
         a.lse[token * a.lseTokenPitch + query * a.lseHeadPitch] =
-            sum == 0 ? -INFINITY : (shift + log2f(sum)) * 0.69314718055994531f;
+            sum == 0 ? -INFINITY : (shift + __log2f(sum)) * 0.69314718055994531f;
       }
     }
   }

@@ -7,13 +7,11 @@
 //
 // Roles. Warpgroup 0 feeds: warp 0 asks the copy engine for tiles of 128 keys and values, warps 1 to 3 gather query
 // rows by cp.async. Each further warpgroup computes 64 rows: scores of the next tile of keys are asked of the tensor
-// cores before the probabilities of this one are multiplied by the values, so softmax and products overlap; the two
-// warpgroups also take turns in asking.
+// cores before the probabilities of this one are multiplied by the values, so softmax and products overlap.
 //
-// Shared memory, D = 128: query rows 2 x 32 KiB, keys and values 2 x 32 KiB each, staging of the results 34 KiB.
-// Results leave it row by row, D * 2 bytes each, by the copy engine.
+// Shared memory, D = 128: query rows 2 x 32 KiB, keys and values 2 x 32 KiB each, staging of the results 32 KiB.
 //
-// Registers: 64 scores, D / 2 outputs and 32 packed probabilities a thread, 224 allowed.
+// Registers: 64 scores, D / 2 outputs and 32 packed probabilities a thread.
 #pragma once
 #include "softmax.cuh"
 
@@ -72,20 +70,21 @@ struct PastBlocks {
   static constexpr int kKeys = 128, kRows = 64 * kGroups, kThreads = 128 * (kGroups + 1);
   static constexpr int kSlabs = kD / 64;  // 128-byte slabs of a row
   static constexpr int kTileBytes = kKeys * kD * 2, kRowsBytes = kRows * kD * 2;
-  static constexpr int kOutPitch = kD * 2 + 16;  // 16 more, so that eight rows lie in all banks
+  static constexpr int kOutPitch = kD * 2;  // chunk c of row r at c ^ (r & 7), so that eight rows lie in all banks
   // A tile's description is read again when its results are stored: its rows' slot may be filled anew by then, but
   // not the next but one after it.
   static constexpr int kInfos = 2 * kSlots;
   static constexpr int kQ = 0, kK = kQ + kSlots * kRowsBytes, kV = kK + kStages * kTileBytes;
-  static constexpr int kOut = kV + kStages * kTileBytes, kInfo = kOut + kRows * kOutPitch;
+  static constexpr int kOut = kV + kStages * kTileBytes;
+  static constexpr int kEntries = kOut + kRows * kOutPitch;
+  static constexpr int kInfo = kEntries + kInfos * kRows * 4;
   static constexpr int kBarriers = kInfo + kInfos * 32;
   static constexpr int kShared = kBarriers + (2 * kSlots + 4 * kStages) * 8;
   static constexpr int kGatherers = 96;
-  static constexpr int kFeedRegisters = kGroups == 2 ? 56 : 32, kComputeRegisters = kGroups == 2 ? 224 : 160;
+  static constexpr int kFeedRegisters = kD == 64 ? 72 : 56, kComputeRegisters = kD == 64 ? 216 : 224;
 
   // What the computing warps must know of a tile.
   struct Info {
-    const uint32_t* entries;
     i64 headBase;  // of partials
     uint32_t count;
     int fresh;  // the list is another than the tile's before
@@ -106,7 +105,7 @@ struct PastBlocks {
   __device__ __forceinline__ void run() {
     if (threadIdx.x == 0) {
       for (int i = 0; i < kSlots; i++) {
-        hopper::barrier_init(fullQ(i), kGatherers + 1);
+        hopper::barrier_init(fullQ(i), 2 * kGatherers);
         hopper::barrier_init(emptyQ(i), 4 * kGroups);
       }
       for (int i = 0; i < kStages; i++) {
@@ -180,6 +179,7 @@ struct PastBlocks {
     const uint32_t* list;
     uint32_t listCount;
     int firstQuery;
+    uint32_t entry[kPartsEach];
     uint32_t row[kPartsEach];  // of lane % 16 in each part of this warp: 16-byte units from q, or kNone
     Info info;
   };
@@ -198,7 +198,6 @@ struct PastBlocks {
       source.info.headBase = head * a.lists.entriesPerHead;
     }
     uint32_t first = (tile - walk.from) * kRows;
-    source.info.entries = source.list + first;
     source.info.count = min(source.listCount - first, static_cast<uint32_t>(kRows));
     uint32_t slots = a.lists.slots, group = a.lists.group;
 #pragma unroll
@@ -206,7 +205,8 @@ struct PastBlocks {
       uint32_t r = (warp + 3 * i) * 16 + (threadIdx.x & 15);
       source.row[i] = kNone;
       if (r < source.info.count) {
-        uint32_t row = __ldg(source.info.entries + r) / slots;
+        source.entry[i] = __ldg(source.list + first + r);
+        uint32_t row = source.entry[i] / slots;
         uint32_t token = row / group;
         uint32_t query = source.firstQuery + (row - token * group);
         source.row[i] = static_cast<uint32_t>(token * a.qTokenPitch + query * a.qHeadPitch);
@@ -231,6 +231,7 @@ struct PastBlocks {
       for (int i = 0; i < kPartsEach; i++) {
         int part = warp + 3 * i;
         if (part < kParts) {
+          if (lane < 16) entries(k)[part * 16 + lane] = source.entry[i];
 #pragma unroll 4
           for (int r = 0; r < 16; r += kRowsAtOnce) {
             int row = r + lane / kChunks;
@@ -242,11 +243,9 @@ struct PastBlocks {
           }
         }
       }
+      if (threadIdx.x == 32) info(k) = source.info;
       hopper::barrier_arrive_after_copies(fullQ(slot));
-      if (threadIdx.x == 32) {
-        info(k) = source.info;
-        hopper::barrier_arrive(fullQ(slot));
-      }
+      hopper::barrier_arrive(fullQ(slot));  // for what was written beside the copies
       tile = schedule.tile(k + 1);
       if (tile >= schedule.total) break;
       find(walk, tile, warp, source);  // while the copies are under way
@@ -264,31 +263,32 @@ struct PastBlocks {
     hopper::async_proxy_fence();
   }
 
+  __device__ __forceinline__ uint32_t* entries(uint32_t k) const {
+    return reinterpret_cast<uint32_t*>(shared + kEntries) + k % kInfos * kRows;
+  }
+
   __device__ __forceinline__ Info& info(uint32_t k) const {
     return *reinterpret_cast<Info*>(shared + kInfo + k % kInfos * 32);
   }
 
   __device__ __forceinline__ void scores(float (&s)[kKeys / 2], int group, int slot, int stage) const {
-    uint32_t q = base + kQ + slot * kRowsBytes + group * 64 * 128, keys = base + kK + stage * kTileBytes;
+    uint64_t q = hopper::descriptor(base + kQ + slot * kRowsBytes + group * 64 * 128);
+    uint64_t keys = hopper::descriptor(base + kK + stage * kTileBytes);
 #pragma unroll
     for (int k = 0; k < kD / 16; k++) {
       hopper::product<E, kKeys>(
-          s, hopper::descriptor(q + (k / 4) * kRows * 128 + (k % 4) * 32),
-          hopper::descriptor(keys + (k / 4) * kKeys * 128 + (k % 4) * 32), k > 0);
+          s, q + ((k / 4) * kRows * 128 + (k % 4) * 32) / 16, keys + ((k / 4) * kKeys * 128 + (k % 4) * 32) / 16, k > 0);
     }
   }
 
   __device__ __forceinline__ void compute() {
-    int group = threadIdx.x / 128 - 1, warp = (threadIdx.x / 32) & 3, lane = threadIdx.x & 31;
+    int group = __shfl_sync(~0u, threadIdx.x / 128, 0) - 1, warp = (threadIdx.x / 32) & 3, lane = threadIdx.x & 31;
     bool signals = lane == 0;
     const bool resident = a.keyTiles == 1;
     float s[kKeys / 2], o[kD / 2], keep[2];
     uint32_t p[kKeys / 16][4];
     Rows rows;
     rows.reset();
-    if constexpr (kGroups == 2) {
-      if (group == 1) named_barrier_arrive(1, 256);
-    }
 
     int slot = 0, stage = 0;
     uint32_t slotPhase = 0, phase = 0, k = 0;
@@ -330,18 +330,15 @@ struct PastBlocks {
         hopper::barrier_wait(fullK(nextStage), nextPhase);
       }
       hopper::barrier_wait(fullV(stage), phase);
-      if constexpr (kGroups == 2) hopper::named_barrier(1 + group, 256);
       hopper::products_begin();
       scores(s, group, slot, nextStage);  // without more tiles: of stale operands, and not used
       hopper::products_commit();
-      uint32_t values = base + kV + stage * kTileBytes;
+      uint64_t values = hopper::transposed_descriptor(base + kV + stage * kTileBytes, kKeys * 128);
 #pragma unroll
       for (int i = 0; i < kKeys / 16; i++) {
-        hopper::product<E, kD, 1>(
-            o, p[i], hopper::transposed_descriptor(values + i * 2048, kKeys * 128), j > 0 || i > 0);
+        hopper::product<E, kD, 1>(o, p[i], values + i * 2048 / 16, j > 0 || i > 0);
       }
       hopper::products_commit();
-      if constexpr (kGroups == 2) named_barrier_arrive(2 - group, 256);
       hopper::products_wait<1>();
       hopper::pin(s);
       barrier_arrive_if(emptyK(nextStage), signals & more & !resident);
@@ -355,7 +352,7 @@ struct PastBlocks {
       hopper::pin(s);
       barrier_arrive_if(emptyV(stage), signals & more & fresh);
       if (last) {
-        store(o, done, info(k - 1), group, warp, lane);
+        store(o, done, k - 1, group * 64 + warp * 16, lane);
         if (!more) break;
         j = 0;
       } else {
@@ -370,40 +367,39 @@ struct PastBlocks {
       stage = nextStage;
       phase = nextPhase;
     }
-    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
   }
 
-  // Normalised outputs and lse of a warp's 16 rows to where their entries say.
-  __device__ __forceinline__ void store(
-      const float (&o)[kD / 2], Rows& done, const Info& info, int group, int warp, int lane) const {
+  // Normalised outputs and lse of a warp's 16 rows of tile k to where their entries say: through shared memory, so that
+  // a row is written by neighbouring lanes.
+  __device__ __forceinline__ void store(const float (&o)[kD / 2], Rows& done, uint32_t k, uint32_t first, int lane) const {
     done.finish();
-    float inverse[2];
-#pragma unroll
-    for (int h = 0; h < 2; h++) inverse[h] = done.sum[h] == 0 ? 0.0f : 1.0f / done.sum[h];
-    uint32_t first = group * 64 + warp * 16;
-    uint32_t staging = base + kOut + first * kOutPitch;
-    if (lane < 16) copies_out_read();  // those of the tile before
-    __syncwarp();
-    uint32_t to = staging + (lane & 15) * kOutPitch + (lane >> 4) * 16;
+    float inverse[2] = {reciprocal(done.sum[0]), reciprocal(done.sum[1])};
+    uint32_t staging = kOut + first * kOutPitch, row = lane & 15;
+    __syncwarp();  // the tile before has been read
 #pragma unroll
     for (int i = 0; i < kD / 16; i++) {
-      store_matrices(to + i * 32, E::narrowPair(o[8 * i] * inverse[0], o[8 * i + 1] * inverse[0]),
+      store_matrices(base + staging + row * kOutPitch + (((2 * i + (lane >> 4)) ^ (row & 7)) << 4),
+                     E::narrowPair(o[8 * i] * inverse[0], o[8 * i + 1] * inverse[0]),
                      E::narrowPair(o[8 * i + 2] * inverse[1], o[8 * i + 3] * inverse[1]),
                      E::narrowPair(o[8 * i + 4] * inverse[0], o[8 * i + 5] * inverse[0]),
                      E::narrowPair(o[8 * i + 6] * inverse[1], o[8 * i + 7] * inverse[1]));
     }
-    hopper::async_proxy_fence();
     __syncwarp();
+    const uint32_t* entry = entries(k) + first;
+    i64 headBase = info(k).headBase;
+    uint32_t count = info(k).count;
+    // Lane r of the lower 16 takes the lse of row r: of rows 0 to 7 the upper, of 8 to 15 the lower ones of the quads.
     float lse = done.log2Sum(0, a.scaleLog2), below = done.log2Sum(1, a.scaleLog2);
-    // Lane r of the lower 16 takes row r: of rows 0 to 7 the upper, of 8 to 15 the lower ones of the quads.
     lse = __shfl_sync(~0u, lse, (lane & 7) * 4);
     below = __shfl_sync(~0u, below, (lane & 7) * 4);
-    if (lane < 16 && first + lane < info.count) {
-      i64 at = info.headBase + __ldg(info.entries + first + lane);
-      copy_out(static_cast<char*>(a.partial) + at * (kD * 2), staging + lane * kOutPitch, kD * 2);
-      a.partialLse[at] = lane < 8 ? lse : below;
+    if (lane < 16 && first + lane < count) a.partialLse[headBase + entry[lane]] = lane < 8 ? lse : below;
+    constexpr int kChunks = kD / 8, kRowsAtOnce = 32 / kChunks;
+#pragma unroll
+    for (int i = 0; i < 16; i += kRowsAtOnce) {
+      uint32_t r = i + lane / kChunks, chunk = lane % kChunks;
+      uint4 bits = *reinterpret_cast<const uint4*>(shared + staging + r * kOutPitch + ((chunk ^ (r & 7)) << 4));
+      if (first + r < count) static_cast<uint4*>(a.partial)[(headBase + entry[r]) * kChunks + chunk] = bits;
     }
-    copies_out_commit();
   }
 };
 

@@ -15,11 +15,6 @@ __device__ __forceinline__ float exp2Flushing(float x) {
   return y;
 }
 
-// Arrives at a named barrier without waiting for the others.
-__device__ __forceinline__ void named_barrier_arrive(int number, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
-}
-
 // Arrives where `condition` holds, without a branch: across one, the compiler waits for products under way.
 __device__ __forceinline__ void barrier_arrive_if(uint32_t barrier, bool condition) {
   asm volatile(
@@ -34,14 +29,12 @@ __device__ __forceinline__ void store_matrices(uint32_t to, uint32_t a, uint32_t
                : "memory");
 }
 
-// Bytes from shared to global memory by the copy engine; both at multiples of 16. Waited for in groups of a thread.
-__device__ __forceinline__ void copy_out(void* to, uint32_t from, uint32_t bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(bytes)
-               : "memory");
+// 0 for a row that has met no key.
+__device__ __forceinline__ float reciprocal(float sum) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(sum));
+  return sum == 0 ? 0.0f : y;
 }
-__device__ __forceinline__ void copies_out_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-// Until the shared memory that this thread's copies read may be written again.
-__device__ __forceinline__ void copies_out_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 
 // The running softmax of a thread's two rows, in units of the unscaled scores. `sum` is of this thread's columns only.
 struct Rows {
@@ -58,9 +51,12 @@ struct Rows {
   __device__ __forceinline__ void take(float (&s)[kCount], float scaleLog2, float (&keep)[2]) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float top = max[h];
+      float tops[4] = {max[h], max[h], max[h], max[h]};  // four chains, as each step waits for the one before
 #pragma unroll
-      for (int i = 0; i < kCount / 4; i++) top = fmaxf(top, fmaxf(s[4 * i + 2 * h], s[4 * i + 2 * h + 1]));
+      for (int i = 0; i < kCount / 4; i++) {
+        tops[i % 4] = fmaxf(tops[i % 4], fmaxf(s[4 * i + 2 * h], s[4 * i + 2 * h + 1]));
+      }
+      float top = fmaxf(fmaxf(tops[0], tops[1]), fmaxf(tops[2], tops[3]));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
       float shift = top == -INFINITY ? 0.0f : top * scaleLog2;
@@ -98,7 +94,7 @@ struct Rows {
 
   // After finish(): the logarithm of the sum of exponentials, to base 2.
   __device__ __forceinline__ float log2Sum(int h, float scaleLog2) const {
-    return sum[h] == 0 ? -INFINITY : fmaf(max[h], scaleLog2, log2f(sum[h]));
+    return sum[h] == 0 ? -INFINITY : fmaf(max[h], scaleLog2, __log2f(sum[h]));
   }
 };
 

@@ -91,8 +91,8 @@ record MobaHopperTiles(DataType type, int columns) {
 
   int pastSharedBytes() {
     int operands = (slots() * pastRows() + 2 * stages() * PAST_KEYS) * columns * 2;
-    int results = pastRows() * (columns * 2 + 16);
-    int descriptions = 2 * slots() * 32;
+    int results = pastRows() * columns * 2;
+    int descriptions = 2 * slots() * (pastRows() * 4 + 32);
     int barriers = (2 * slots() + 4 * stages()) * 8;
     return operands + results + descriptions + barriers;
   }
