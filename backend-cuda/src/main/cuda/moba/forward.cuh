@@ -146,8 +146,17 @@ __device__ __forceinline__ Location keyAt(const Batch& a, int sequence, int posi
 // The mean of block `block` of a sequence, counted within it.
 __device__ __forceinline__ Location meanAt(const Batch& a, const Sequence& s, int block) {
   if (a.cacheLens == nullptr) return {0, s.start / a.blockSize + s.index + block};
-  int last = (block + 1) * a.blockSize - 1;
-  return {pageOf(a, s.index, last), last % a.pageSize / a.blockSize};
+  // A page divides a block or the reverse. Few divisions: the ratios are the same for all blocks.
+  int column = 0, slot = 0;
+  if (a.pageSize <= a.blockSize) {
+    column = (block + 1) * (a.blockSize / a.pageSize) - 1;
+  } else {
+    int ratio = a.pageSize / a.blockSize;
+    column = block / ratio;
+    slot = block - column * ratio;
+  }
+  int page = __ldg(a.pageTable + s.index * a.pageTablePitch + column);
+  return {static_cast<uint32_t>(page) < static_cast<uint32_t>(a.pages) ? page : -1, slot};
 }
 
 __device__ __forceinline__ float exp2Approximate(float x) {
