@@ -10,7 +10,9 @@
 //                         block, then the list's. dk and dv stay in registers until the last row.
 //   ..._list              a thread block keeps a tile of rows of one list and meets the block's keys; their dq
 //                         goes to scratch in F32, one partial for each entry
-//   ..._own               the same for the rows of a block and its own keys; adds the partials in slot order -> dq
+//   ..._own               the same for the rows of a block and its own keys; adds the partials in slot order -> dq.
+//                         On Hopper it leaves one more partial, and ..._merge adds them all: bound by memory, it
+//                         wants more threads than the products leave room for.
 // S and dP are computed twice, for keys and for rows. In exchange no two thread blocks add to one value, so that
 // results repeat bit for bit and no traffic of atomics limits the speed.
 //
@@ -35,6 +37,8 @@ struct BackwardArguments {
   Matrix q, k, v, dout, dq, dk, dv;
   const float2* stats;  // [T, H]: lse * log2(e), delta
   float* partials;      // [key-value heads of this pass][entriesPerHead][partialPitch], for kList and kOwn
+  float* ownPartials;   // [key-value heads of this pass][T * G][partialPitch], where kOwn leaves the sum to a launch of its own
+  uint32_t* ticket;     // of kKeys' work where thread blocks take it one by one; 0 at the start
   float scale, scaleLog2;
   int tokens, heads;         // T, H
   int firstHead, headCount;  // key-value heads of this pass

@@ -7,7 +7,7 @@
 // memory twice. One warpgroup's exponentials hide behind the other's products.
 //
 // Registers: sums 64 + 64 (keys, 128 dimensions), S and dP 32 + 32. Shared memory for 128 dimensions: X 64 KiB,
-// twice for rows of queries, whose next tile loads meanwhile; Y 32 KiB, three or four stages.
+// twice, as the next is loaded meanwhile; Y 32 KiB, three stages.
 #pragma once
 #include "../common/hopper.cuh"
 #include "backward.cuh"
@@ -25,12 +25,12 @@ struct BackwardWgmma {
   static constexpr bool kKeySide = kSide == Side::kKeys;
   static constexpr int kThreads = 384, kCopyThreads = 128, kComputeWarps = 8;
   static constexpr int kRows = 128, kTile = 64, kPanels = DP / 64;
-  static constexpr int kStages = DP == 64 ? 6 : kKeySide ? 4 : 3;
-  static constexpr int kBuffers = kKeySide ? 1 : 2;
+  static constexpr int kStages = DP == 64 ? 6 : 3;
+  static constexpr int kBuffers = 2;
   static constexpr int kXPanel = kRows * 128, kYPanel = kTile * 128;  // bytes
   static constexpr int kXBytes = kPanels * kXPanel, kYBytes = kPanels * kYPanel;
   static constexpr int kStats = kKeySide ? kStages * kTile : kBuffers * kRows;
-  static constexpr int kCopyRegisters = 40, kComputeRegisters = 232;
+  static constexpr int kCopyRegisters = 56, kComputeRegisters = 224;
 
   // What the copying warpgroup tells the others about a tile of query rows.
   struct Item {
@@ -38,15 +38,25 @@ struct BackwardWgmma {
     int from, to;    // the keys that they meet
     int head;        // counted from the first of this pass
     int part;        // kOwn: of the block's rows
-    int padding;
+    int same;        // whether the keys are those of the item before and still in their stages
     i64 place;       // kList: where the rows are in the entries of all lists
+  };
+
+  // The same about some keys and the rows that see them.
+  struct KeyItem {
+    int tiles;       // 0: there are no more
+    int start, end;  // tokens; `end` is the block's
+    int kvHead;
+    int ownTiles;    // tiles of the own block's rows, which come first
+    uint32_t ownRows, listRows;
   };
 
   struct Shared {
     alignas(1024) unsigned char x[kBuffers][2][kXBytes];
     alignas(1024) unsigned char y[kStages][2][kYBytes];
     float2 stats[kStats];
-    Item items[kBuffers];
+    std::conditional_t<kKeySide, KeyItem, Item> items[kBuffers];
+    uint32_t next[2];  // kKeys: work that the copying warpgroup has taken
     uint64_t full[kStages], empty[kStages], filled[kBuffers], drained[kBuffers];
   };
 
@@ -159,54 +169,65 @@ struct BackwardWgmma {
 
   // ---- kKeys ---------------------------------------------------------------------------------------------------
 
-  struct KeyWork {
-    int kvHead, start, end;  // of the keys; `end` is the block's
-    Lists::List list;
-    uint32_t ownRows;
-    int ownTiles, tiles;
-  };
-
-  __device__ __forceinline__ bool keyWork(KeyWork& w) const {
-    i64 item = blockIdx.x;
-    int part = static_cast<int>(item % a.parts);
-    int number = static_cast<int>(item / a.parts % a.lists.blocksPerHead);
-    int head = static_cast<int>(item / a.parts / a.lists.blocksPerHead);
+  // The keys of a piece of work and the list of rows that selected their block; nothing where there are no keys.
+  __device__ __forceinline__ KeyItem keyItem(uint32_t work, Lists::List& list) const {
+    KeyItem w{0, 0, 0, 0, 0, 0, 0};
+    uint32_t part = work % a.parts, at = work / a.parts;
+    int number = static_cast<int>(at % a.lists.blocksPerHead), head = static_cast<int>(at / a.lists.blocksPerHead);
     Block block = a.lists.blocks[number];
+    list = Lists::List{nullptr, 0};
+    if (a.lists.slots > 0) list = a.lists.list(a.listHead + head, number);
     i64 first = block.start + static_cast<i64>(part) * kRows;
-    if (first >= block.end) return false;
+    if (first >= block.end) return w;
     w.kvHead = a.firstHead + head;
     w.start = static_cast<int>(first);
     w.end = block.end;
-    w.list = Lists::List{nullptr, 0};
-    if (a.lists.slots > 0) w.list = a.lists.list(a.listHead + head, number);
     w.ownRows = static_cast<uint32_t>(w.end - w.start) * a.lists.group;
+    w.listRows = list.count;
     w.ownTiles = static_cast<int>((static_cast<i64>(w.ownRows) + kTile - 1) / kTile);
-    w.tiles = w.ownTiles + static_cast<int>((static_cast<i64>(w.list.count) + kTile - 1) / kTile);
-    return true;
+    w.tiles = w.ownTiles + static_cast<int>((static_cast<i64>(w.listRows) + kTile - 1) / kTile);
+    return w;
   }
 
-  __device__ __forceinline__ void copyForKeys(const KeyWork& w) {
+  // Thread blocks take work as they become free: lists differ much in length. Who does which decides no result.
+  __device__ __forceinline__ void copyForKeys() {
+    Ring<kStages> ring;
+    Ring<kBuffers> buffers;
+    uint32_t all = static_cast<uint32_t>(a.headCount) * a.lists.blocksPerHead * a.parts, work = blockIdx.x;
+    for (int turn = 0; work < all; turn ^= 1) {
+      uint32_t taken = 0;
+      if (threadIdx.x == 0) taken = gridDim.x + atomicAdd(a.ticket, 1u);  // needed only at the end
+      Lists::List list;
+      KeyItem w = keyItem(work, list);
+      if (w.tiles > 0) copyKeyItem(ring, buffers, w, list);
+      if (threadIdx.x == 0) s.next[turn] = taken;
+      hopper::named_barrier(1, kCopyThreads);
+      work = s.next[turn];
+    }
+    hopper::barrier_wait(address(&s.drained[buffers.at]), buffers.parity ^ 1);
+    publish(buffers, KeyItem{0, 0, 0, 0, 0, 0, 0});
+  }
+
+  __device__ __forceinline__ void copyKeyItem(Ring<kStages>& ring, Ring<kBuffers>& buffers, const KeyItem& w,
+                                              const Lists::List& list) {
     int mine = threadIdx.x / kLanes;
+    hopper::barrier_wait(address(&s.drained[buffers.at]), buffers.parity ^ 1);
 #pragma unroll 4
     for (int i = 0; i < kRows / kAtOnce; i++) {
       int row = i * kAtOnce + mine;
-      copyKey<kXPanel>(s.x[0][0], s.x[0][1], row, w.start + row, w.kvHead, w.start + row < w.end);
+      copyKey<kXPanel>(s.x[buffers.at][0], s.x[buffers.at][1], row, w.start + row, w.kvHead, w.start + row < w.end);
     }
-    hopper::barrier_arrive_after_copies(address(&s.filled[0]));
+    publish(buffers, w);
     constexpr int kEach = kTile / kAtOnce;
     constexpr uint32_t kNone = ~0u;
-    // Entries one tile ahead, as they cost a trip to memory before the addresses are known.
-    uint32_t ahead[kEach];
-    auto look = [&](int tile) {
+    auto look = [&](uint32_t (&entries)[kEach], int tile) {
 #pragma unroll
       for (int i = 0; i < kEach; i++) {
         i64 at = static_cast<i64>(tile - w.ownTiles) * kTile + i * kAtOnce + mine;
-        ahead[i] = at >= 0 && at < w.list.count ? __ldg(w.list.entries + at) : kNone;
+        entries[i] = at >= 0 && at < list.count ? __ldg(list.entries + at) : kNone;
       }
     };
-    look(0);
-    Ring<kStages> ring;
-    for (int tile = 0; tile < w.tiles; tile++, ring.next()) {
+    auto copy = [&](const uint32_t (&entries)[kEach], int tile) {
       hopper::barrier_wait(address(&s.empty[ring.at]), ring.parity ^ 1);
 #pragma unroll
       for (int i = 0; i < kEach; i++) {
@@ -214,13 +235,23 @@ struct BackwardWgmma {
         QueryRow r{-1, 0, 0};
         if (tile < w.ownTiles) {
           r = ownRow(a, w.kvHead, w.start, w.end, static_cast<uint32_t>(tile) * kTile + row);
-        } else if (ahead[i] != kNone) {
-          r = listedRow(a, w.kvHead, ahead[i]);
+        } else if (entries[i] != kNone) {
+          r = listedRow(a, w.kvHead, entries[i]);
         }
         copyQuery<kYPanel>(s.y[ring.at][0], s.y[ring.at][1], s.stats + ring.at * kTile, row, r);
       }
       hopper::barrier_arrive_after_copies(address(&s.full[ring.at]));
-      look(tile + 1);
+      ring.next();
+    };
+    // Entries cost a trip to memory before the addresses are known: they are asked for two tiles ahead.
+    uint32_t even[kEach], odd[kEach];
+    look(even, 0);
+    look(odd, 1);
+    for (int tile = 0; tile < w.tiles; tile += 2) {
+      copy(even, tile);
+      look(even, tile + 2);
+      if (tile + 1 < w.tiles) copy(odd, tile + 1);
+      look(odd, tile + 3);
     }
   }
 
@@ -252,12 +283,7 @@ struct BackwardWgmma {
         }
       }
     }
-    uint32_t weights[kTile / 16][4], slopes[kTile / 16][4];
-    round(weights, p);
-    hopper::products_begin();
-    gather(dv, weights, y2);
-    hopper::products_commit();
-    hopper::products_wait<1>();
+    hopper::products_wait<0>();
     hopper::pin(dp);
 #pragma unroll
     for (int i = 0; i < kTile / 8; i++) {
@@ -272,8 +298,11 @@ struct BackwardWgmma {
         }
       }
     }
+    uint32_t weights[kTile / 16][4], slopes[kTile / 16][4];
+    round(weights, p);
     round(slopes, dp);
     hopper::products_begin();
+    gather(dv, weights, y2);
     gather(dk, slopes, y1);
     hopper::products_commit();
     hopper::products_wait<0>();
@@ -281,40 +310,53 @@ struct BackwardWgmma {
     hopper::pin(dv);
   }
 
-  __device__ __forceinline__ void computeForKeys(const KeyWork& w, int warpgroup) {
-    float dk[DP / 2], dv[DP / 2];
-#pragma unroll
-    for (int i = 0; i < DP / 2; i++) dk[i] = dv[i] = 0;
-    uint32_t x1 = address(s.x[0][0]) + warpgroup * 64 * 128, x2 = address(s.x[0][1]) + warpgroup * 64 * 128;
-    int firstKey = warpgroup * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;  // of the thread's two, from w.start
+  __device__ __forceinline__ void computeForKeys(int warpgroup) {
+    Ring<kStages> ring;
+    Ring<kBuffers> buffers;
+    int firstKey = warpgroup * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;  // of the thread's two, from the item's start
     uint32_t group = a.lists.group;
     uint32_t own[2] = {firstKey * group, (firstKey + 8) * group}, all[2] = {0, 0};
-    hopper::barrier_wait(address(&s.filled[0]), 0);
-    Ring<kStages> ring;
-    for (int tile = 0; tile < w.tiles; tile++, ring.next()) {
-      hopper::barrier_wait(address(&s.full[ring.at]), ring.parity);
+    while (true) {
+      hopper::barrier_wait(address(&s.filled[buffers.at]), buffers.parity);
       hopper::async_proxy_fence();
-      if (tile < w.ownTiles) {
-        meetQueries<true>(ring.at, x1, x2, dk, dv, static_cast<uint32_t>(tile) * kTile, own, w.ownRows);
-      } else if (tile == w.tiles - 1) {
-        meetQueries<true>(ring.at, x1, x2, dk, dv, static_cast<uint32_t>(tile - w.ownTiles) * kTile, all, w.list.count);
-      } else {
-        meetQueries<false>(ring.at, x1, x2, dk, dv, 0, all, 0);
+      KeyItem w = s.items[buffers.at];
+      if (w.tiles == 0) return;
+      float dk[DP / 2], dv[DP / 2];
+#pragma unroll
+      for (int i = 0; i < DP / 2; i++) dk[i] = dv[i] = 0;
+      uint32_t x1 = address(s.x[buffers.at][0]) + warpgroup * 64 * 128, x2 = address(s.x[buffers.at][1]) + warpgroup * 64 * 128;
+      for (int tile = 0; tile < w.tiles; tile++, ring.next()) {
+        hopper::barrier_wait(address(&s.full[ring.at]), ring.parity);
+        hopper::async_proxy_fence();
+        if (tile < w.ownTiles) {
+          meetQueries<true>(ring.at, x1, x2, dk, dv, static_cast<uint32_t>(tile) * kTile, own, w.ownRows);
+        } else if (tile == w.tiles - 1) {
+          meetQueries<true>(ring.at, x1, x2, dk, dv, static_cast<uint32_t>(tile - w.ownTiles) * kTile, all, w.listRows);
+        } else {
+          meetQueries<false>(ring.at, x1, x2, dk, dv, 0, all, 0);
+        }
+        release(ring.at);
       }
       __syncwarp();
-      if (lane == 0) hopper::barrier_arrive(address(&s.empty[ring.at]));
-    }
+      if (lane == 0) hopper::barrier_arrive(address(&s.drained[buffers.at]));
+      buffers.next();
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      i64 token = static_cast<i64>(w.start) + firstKey + 8 * half;
-      if (token < w.end) {
-        store(a.dk, token * a.dk.tokenPitch + w.kvHead * a.dk.headPitch, a.vector & kDk, a.dim, half, a.scale, dk);
-        store(a.dv, token * a.dv.tokenPitch + w.kvHead * a.dv.headPitch, a.vector & kDv, a.valueDim, half, 1.f, dv);
+      for (int half = 0; half < 2; half++) {
+        i64 token = static_cast<i64>(w.start) + firstKey + 8 * half;
+        if (token < w.end) {
+          store(a.dk, token * a.dk.tokenPitch + w.kvHead * a.dk.headPitch, a.vector & kDk, a.dim, half, a.scale, dk);
+          store(a.dv, token * a.dv.tokenPitch + w.kvHead * a.dv.headPitch, a.vector & kDv, a.valueDim, half, 1.f, dv);
+        }
       }
     }
   }
 
   // ---- kList and kOwn ------------------------------------------------------------------------------------------
+
+  // Whether all keys of an item fit the stages, so that the next item, if of the same block, finds them there.
+  static __device__ __forceinline__ bool keepsKeys(const Item& item) {
+    return kSide == Side::kList && item.to - item.from <= kStages * kTile;
+  }
 
   // The streamed keys of an item's rows.
   __device__ __forceinline__ void copyKeys(Ring<kStages>& ring, int kvHead, int from, int to) {
@@ -342,7 +384,8 @@ struct BackwardWgmma {
     publish(buffers, item);
   }
 
-  __device__ __forceinline__ void publish(Ring<kBuffers>& buffers, const Item& item) {
+  template <class I>
+  __device__ __forceinline__ void publish(Ring<kBuffers>& buffers, const I& item) {
     if (threadIdx.x == 0) {
       s.items[buffers.at] = item;
       hopper::barrier_arrive(address(&s.filled[buffers.at]));
@@ -375,6 +418,7 @@ struct BackwardWgmma {
         walk.advance();
       };
       look();
+      int last = -1, lastHead = -1;  // whose keys lie in the stages
       while (item.rows > 0) {
         Item current = item;
         int kvHead = a.firstHead + current.head;
@@ -384,8 +428,11 @@ struct BackwardWgmma {
           rows[i] = i * kAtOnce + mine < current.rows ? listedRow(a, kvHead, entries[i]) : QueryRow{-1, 0, 0};
         }
         look();
+        current.same = keepsKeys(current) && current.head == lastHead && current.from == last;
+        last = current.from;
+        lastHead = current.head;
         copyItem(buffers, current, [&](int i, int) { return rows[i]; });
-        copyKeys(ring, kvHead, current.from, current.to);
+        if (!current.same) copyKeys(ring, kvHead, current.from, current.to);
       }
     } else {
       i64 items = static_cast<i64>(a.headCount) * a.lists.blocksPerHead * a.parts;
@@ -442,8 +489,15 @@ struct BackwardWgmma {
     hopper::pin(dq);
   }
 
+  // This warp needs a stage no more.
+  __device__ __forceinline__ void release(int stage) {
+    __syncwarp();
+    if (lane == 0) hopper::barrier_arrive(address(&s.empty[stage]));
+  }
+
   __device__ __forceinline__ void computeForRows(int warpgroup) {
-    Ring<kStages> ring;
+    Ring<kStages> ring, kept;  // where the next keys come, and where those of the last item are, not yet released
+    int held = 0;
     Ring<kBuffers> buffers;
     int m0 = warpgroup * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;  // the thread's rows: this and + 8
     while (true) {
@@ -474,16 +528,27 @@ struct BackwardWgmma {
       float dq[DP / 2];
 #pragma unroll
       for (int i = 0; i < DP / 2; i++) dq[i] = 0;
-      for (i64 first = item.from; first < item.to; first += kTile, ring.next()) {
-        hopper::barrier_wait(address(&s.full[ring.at]), ring.parity);
-        hopper::async_proxy_fence();
-        if (kSide == Side::kOwn || first + kTile > item.to) {
-          meetKeys<true>(ring.at, x1, x2, dq, stats, static_cast<int>(first), reach);
-        } else {
-          meetKeys<false>(ring.at, x1, x2, dq, stats, 0, reach);
+      if (!item.same) {
+        for (; held > 0; held--, kept.next()) release(kept.at);
+        kept = ring;
+      }
+      bool keeps = keepsKeys(item);
+      Ring<kStages> at = kept;
+      for (i64 first = item.from; first < item.to; first += kTile, at.next()) {
+        if (!item.same) {
+          hopper::barrier_wait(address(&s.full[at.at]), at.parity);
+          hopper::async_proxy_fence();
         }
-        __syncwarp();
-        if (lane == 0) hopper::barrier_arrive(address(&s.empty[ring.at]));
+        if (kSide == Side::kOwn || first + kTile > item.to) {
+          meetKeys<true>(at.at, x1, x2, dq, stats, static_cast<int>(first), reach);
+        } else {
+          meetKeys<false>(at.at, x1, x2, dq, stats, 0, reach);
+        }
+        if (!keeps) release(at.at);
+      }
+      if (!item.same) {
+        ring = at;
+        held = keeps ? (item.to - item.from + kTile - 1) / kTile : 0;
       }
       __syncwarp();
       if (lane == 0) hopper::barrier_arrive(address(&s.drained[buffers.at]));
@@ -494,9 +559,10 @@ struct BackwardWgmma {
         if constexpr (kSide == Side::kList) {
           storePartial(a.partials + (item.head * a.lists.entriesPerHead + entry[half]) * a.partialPitch, half, dq);
         } else {
-          addPartials(item.head, row[half], half, dq);
-          store(a.dq, row[half].token * a.dq.tokenPitch + row[half].head * a.dq.headPitch, a.vector & kDq, a.dim, half,
-                a.scale, dq);
+          int group = a.lists.group;
+          i64 rows = static_cast<i64>(a.tokens) * group;
+          i64 at = static_cast<i64>(row[half].token) * group + row[half].head - (a.firstHead + item.head) * group;
+          storePartial(a.ownPartials + (item.head * rows + at) * a.partialPitch, half, dq);
         }
       }
     }
@@ -512,51 +578,16 @@ struct BackwardWgmma {
     }
   }
 
-  // Adds the partials of a row's slots, in their order. The four lanes of the row ask for the slots together.
-  __device__ __forceinline__ void addPartials(int head, QueryRow row, int half, float (&dq)[DP / 2]) {
-    if (a.lists.slots == 0) return;
-    Home home = a.lists.homes[row.token];
-    i64 entry = head * a.lists.entriesPerHead +
-                (static_cast<i64>(row.token) * a.lists.group + row.head - (a.firstHead + head) * a.lists.group) * a.lists.slots;
-    uint32_t quad = 0xfu << (lane & 28);
-    for (int base = 0; base < a.lists.slots; base += 32) {
-      uint32_t live = 0;
-      for (int slot = base + lane % 4; slot < min(base + 32, a.lists.slots); slot += 4) {
-        if (a.selection.block(home, row.token, row.head, slot) >= 0) live |= 1u << (slot - base);
-      }
-      live |= __shfl_xor_sync(quad, live, 1);
-      live |= __shfl_xor_sync(quad, live, 2);
-      while (live != 0) {
-        int slot = base + __ffs(live) - 1;
-        live &= live - 1;
-        const float* from = a.partials + (entry + slot) * a.partialPitch;
-#pragma unroll
-        for (int c = 0; c < DP / 8; c++) {
-          int column = c * 8 + lane % 4 * 2;
-          if (column < a.dim) {
-            float2 v = __ldcs(reinterpret_cast<const float2*>(from + column));
-            dq[4 * c + 2 * half] += v.x;
-            dq[4 * c + 2 * half + 1] += v.y;
-          }
-        }
-      }
-    }
-  }
-
   // ---- both ----------------------------------------------------------------------------------------------------
 
   __device__ __forceinline__ void run() {
-    KeyWork work;
-    if constexpr (kKeySide) {
-      if (!keyWork(work)) return;
-    }
     if (threadIdx.x == 0) {
       for (int i = 0; i < kStages; i++) {
         hopper::barrier_init(address(&s.full[i]), kCopyThreads);
         hopper::barrier_init(address(&s.empty[i]), kComputeWarps);
       }
       for (int i = 0; i < kBuffers; i++) {
-        hopper::barrier_init(address(&s.filled[i]), kKeySide ? kCopyThreads : kCopyThreads + 1);
+        hopper::barrier_init(address(&s.filled[i]), kCopyThreads + 1);
         hopper::barrier_init(address(&s.drained[i]), kComputeWarps);
       }
       hopper::barrier_init_fence();
@@ -564,14 +595,88 @@ struct BackwardWgmma {
     __syncthreads();
     if (threadIdx.x < kCopyThreads) {
       hopper::give_registers<kCopyRegisters>();
-      if constexpr (kKeySide) copyForKeys(work); else copyForRows();
+      if constexpr (kKeySide) copyForKeys(); else copyForRows();
       asm volatile("cp.async.wait_all;" ::: "memory");
     } else {
       hopper::take_registers<kComputeRegisters>();
       int warpgroup = threadIdx.x / 128 - 1;
-      if constexpr (kKeySide) computeForKeys(work, warpgroup); else computeForRows(warpgroup);
+      if constexpr (kKeySide) computeForKeys(warpgroup); else computeForRows(warpgroup);
     }
   }
 };
+
+// dq = scale (the own block's partial + those of the selected blocks, in slot order). kMergeLanes threads share a
+// row, four columns each at a time; widths are multiples of 8.
+constexpr int kMergeThreads = 256, kMergeLanes = 16;
+
+template <class E>
+__device__ __forceinline__ void merge(const BackwardArguments& a) {
+  constexpr int kQuads = 128 / 4 / kMergeLanes, kSlotsAtOnce = 8;
+  int lane = threadIdx.x % kMergeLanes, group = a.lists.group, slots = a.lists.slots;
+  i64 rows = static_cast<i64>(a.tokens) * group;
+  i64 item = (static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x) / kMergeLanes;
+  int head = static_cast<int>(item / rows);
+  i64 row = item % rows;
+  int token = static_cast<int>(row / group), query = (a.firstHead + head) * group + static_cast<int>(row % group);
+  bool exists = head < a.headCount;
+  Home home{-1, 0};
+  if (exists) home = a.lists.homes[token];
+  exists = home.own >= 0;
+  float4 sum[kQuads];
+#pragma unroll
+  for (int i = 0; i < kQuads; i++) {
+    int column = 4 * (lane + i * kMergeLanes);
+    sum[i] = exists && column < a.dim
+                 ? __ldcs(reinterpret_cast<const float4*>(a.ownPartials + (head * rows + row) * a.partialPitch + column))
+                 : make_float4(0.f, 0.f, 0.f, 0.f);
+  }
+  const float* partials = a.partials + (head * a.lists.entriesPerHead + row * slots) * a.partialPitch;
+  for (int base = 0; base < slots; base += kMergeLanes) {
+    bool live = exists && base + lane < slots && a.selection.block(home, token, query, base + lane) >= 0;
+    uint32_t mask = __ballot_sync(~0u, live) >> (threadIdx.x & kMergeLanes);  // of this row, in the low half
+    for (int first = 0; first < min(kMergeLanes, slots - base); first += kSlotsAtOnce) {
+      float4 v[kSlotsAtOnce][kQuads];
+#pragma unroll
+      for (int j = 0; j < kSlotsAtOnce; j++) {
+#pragma unroll
+        for (int i = 0; i < kQuads; i++) {
+          int column = 4 * (lane + i * kMergeLanes);
+          bool there = mask >> (first + j) & 1 && column < a.dim;
+          v[j][i] = there ? __ldcs(reinterpret_cast<const float4*>(partials + static_cast<i64>(base + first + j) * a.partialPitch + column))
+                          : make_float4(0.f, 0.f, 0.f, 0.f);
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < kSlotsAtOnce; j++) {
+        if (!(mask >> (first + j) & 1)) continue;  // adding 0 would turn a -0 around
+#pragma unroll
+        for (int i = 0; i < kQuads; i++) {
+          sum[i].x += v[j][i].x;
+          sum[i].y += v[j][i].y;
+          sum[i].z += v[j][i].z;
+          sum[i].w += v[j][i].w;
+        }
+      }
+    }
+  }
+  if (!exists) return;
+  uint16_t* to = static_cast<uint16_t*>(a.dq.base) + token * a.dq.tokenPitch + query * a.dq.headPitch;
+#pragma unroll
+  for (int i = 0; i < kQuads; i++) {
+    int column = 4 * (lane + i * kMergeLanes);
+    if (column >= a.dim) continue;
+    uint32_t low = E::narrowPair(sum[i].x * a.scale, sum[i].y * a.scale);
+    uint32_t high = E::narrowPair(sum[i].z * a.scale, sum[i].w * a.scale);
+    if (a.vector & kDq) {
+      *reinterpret_cast<uint32_t*>(to + column) = low;
+      *reinterpret_cast<uint32_t*>(to + column + 2) = high;
+    } else {
+      to[column] = static_cast<uint16_t>(low);
+      to[column + 1] = static_cast<uint16_t>(low >> 16);
+      to[column + 2] = static_cast<uint16_t>(high);
+      to[column + 3] = static_cast<uint16_t>(high >> 16);
+    }
+  }
+}
 
 }  // namespace weft::moba

@@ -102,49 +102,62 @@ struct Tile {
     to = min(row + static_cast<uint32_t>(a.tileOfRows), rows) * a.slots;
   }
 
-  __device__ __forceinline__ uint32_t* counters(uint32_t* shared) const {
-    return a.shared ? shared : row();
-  }
-  __device__ __forceinline__ uint32_t* row() const {
+  // The tile's counters, where they do not fit shared memory or outlive the launch.
+  __device__ __forceinline__ uint32_t* stored() const {
     return a.matrix + (static_cast<i64>(head) * a.tiles + tile) * a.blocksPerHead;
   }
 
-  // Blocks of entries first + lane, + 32, ...: -1 where there is none.
-  __device__ __forceinline__ void load(uint32_t first, int (&block)[kAhead]) const {
+  // The lane's next entry: its row and slot, found once by division and then by steps of 32 entries.
+  uint32_t next, row, slot;
+  __device__ __forceinline__ void start() {
+    next = from + lane;
+    row = next / static_cast<uint32_t>(a.slots);
+    slot = next - row * a.slots;
+  }
+
+  // Blocks of the lane's next kAhead entries, one of every 32: -1 where there is none.
+  __device__ __forceinline__ void load(int (&block)[kAhead]) {
     Home home[kAhead];
-    uint32_t row[kAhead];
-    int slot[kAhead];
+    uint32_t token[kAhead], member[kAhead];
+    int slots[kAhead];
+    uint32_t rowStep = 32u / a.slots, slotStep = 32u % a.slots;
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
-      uint32_t e = first + i * 32 + lane;
-      row[i] = e / static_cast<uint32_t>(a.slots);
-      slot[i] = static_cast<int>(e - row[i] * a.slots);
+      token[i] = a.group == 1 ? row : row / a.group;
+      member[i] = row - token[i] * a.group;
+      slots[i] = static_cast<int>(slot);
       home[i] = Home{-1, 0};
-      if (e - from < to - from) home[i] = a.homes[row[i] / a.group];
+      if (next - from < to - from) home[i] = a.homes[token[i]];
+      next += 32;
+      row += rowStep;
+      slot += slotStep;
+      if (slot >= static_cast<uint32_t>(a.slots)) {
+        slot -= a.slots;
+        row++;
+      }
     }
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
       block[i] = -1;
       if (home[i].own > home[i].first) {
-        uint32_t token = row[i] / a.group;
-        int query = (a.firstHead + head) * a.group + static_cast<int>(row[i] - token * a.group);
-        block[i] = a.selection.block(home[i], token, query, slot[i]);
+        int query = (a.firstHead + head) * a.group + static_cast<int>(member[i]);
+        block[i] = a.selection.block(home[i], token[i], query, slots[i]);
       }
     }
   }
 };
 
-}  // namespace
-
-extern "C" __global__ void __launch_bounds__(32) moba_list_count(const __grid_constant__ ListArguments a) {
-  extern __shared__ uint32_t shared[];
+// Shared memory's own atomics are quicker than those of an address that may lie anywhere: two forms of each.
+template <bool kShared>
+__device__ __forceinline__ void count(const ListArguments& a, uint32_t* shared) {
   Tile tile(a, blockIdx.x);
-  uint32_t* counters = tile.counters(shared);
+  uint32_t* counters = kShared ? shared : tile.stored();
   for (int b = tile.lane; b < a.blocksPerHead; b += 32) counters[b] = 0;
   __syncwarp();
+  tile.start();
   for (uint32_t first = tile.from; first < tile.to; first += 32 * kAhead) {
     int block[kAhead];
-    tile.load(first, block);
+    tile.load(block);
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
       if (block[i] >= 0) atomicAdd(counters + block[i], 1u);
@@ -152,10 +165,17 @@ extern "C" __global__ void __launch_bounds__(32) moba_list_count(const __grid_co
     if (tile.to - first <= 32 * kAhead) break;  // or `first` could wrap
   }
   __syncwarp();
-  if (a.shared) {
-    uint32_t* row = tile.row();
-    for (int b = tile.lane; b < a.blocksPerHead; b += 32) row[b] = counters[b];
+  if (kShared) {
+    uint32_t* stored = tile.stored();
+    for (int b = tile.lane; b < a.blocksPerHead; b += 32) stored[b] = counters[b];
   }
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(32) moba_list_count(const __grid_constant__ ListArguments a) {
+  extern __shared__ uint32_t shared[];
+  if (a.shared) count<true>(a, shared); else count<false>(a, shared);
 }
 
 namespace {
@@ -270,20 +290,24 @@ extern "C" __global__ void __launch_bounds__(kScanThreads) moba_list_scan(const 
   }
 }
 
-extern "C" __global__ void __launch_bounds__(32) moba_list_scatter(const __grid_constant__ ListArguments a) {
-  extern __shared__ uint32_t shared[];
+namespace {
+
+template <bool kShared>
+__device__ __forceinline__ void scatter(const ListArguments& a, uint32_t* shared) {
   Tile tile(a, blockIdx.x);
-  uint32_t* row = tile.row();
-  uint32_t* next = tile.counters(shared);
+  uint32_t* stored = tile.stored();
+  uint32_t* next = kShared ? shared : stored;  // the place of a block's next entry
   const uint32_t* offsets = a.offsets + static_cast<i64>(tile.head) * a.blocksPerHead;
   uint32_t start = offsets[0];
-  for (int b = tile.lane; b < a.blocksPerHead; b += 32) next[b] = row[b] + (offsets[b] - start);
+#pragma unroll 4
+  for (int b = tile.lane; b < a.blocksPerHead; b += 32) next[b] = stored[b] + (offsets[b] - start);
   __syncwarp();
   uint32_t* entries = a.entries + tile.head * a.entriesPerHead;
   uint32_t lower = (1u << tile.lane) - 1;
+  tile.start();
   for (uint32_t first = tile.from; first < tile.to; first += 32 * kAhead) {
     int block[kAhead];
-    tile.load(first, block);
+    tile.load(block);
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
       // Lanes of one block take places in the order of lanes, which is that of entries.
@@ -299,4 +323,11 @@ extern "C" __global__ void __launch_bounds__(32) moba_list_scatter(const __grid_
     }
     if (tile.to - first <= 32 * kAhead) break;
   }
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(32) moba_list_scatter(const __grid_constant__ ListArguments a) {
+  extern __shared__ uint32_t shared[];
+  if (a.shared) scatter<true>(a, shared); else scatter<false>(a, shared);
 }

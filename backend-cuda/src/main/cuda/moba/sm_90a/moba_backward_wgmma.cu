@@ -17,6 +17,14 @@ using namespace weft::moba;
   MOBA_BACKWARD_WGMMA(NAME##_list, E, DP, Side::kList)      \
   MOBA_BACKWARD_WGMMA(NAME##_own, E, DP, Side::kOwn)
 
+#define MOBA_BACKWARD_MERGE(NAME, E)                                                                           \
+  extern "C" __global__ void __launch_bounds__(kMergeThreads) moba_backward_wgmma_##NAME##_merge(              \
+      const __grid_constant__ BackwardArguments a) {                                                           \
+    merge<E>(a);                                                                                               \
+  }
+
+MOBA_BACKWARD_MERGE(bf16, Bf16)
+MOBA_BACKWARD_MERGE(f16, F16)
 MOBA_BACKWARD_WGMMA_WIDTH(bf16, Bf16, 64)
 MOBA_BACKWARD_WGMMA_WIDTH(bf16, Bf16, 128)
 MOBA_BACKWARD_WGMMA_WIDTH(f16, F16, 64)

@@ -79,6 +79,11 @@ record BackwardVariant(Stage stage, Unit unit, DataType type, int width) {
     return "moba_backward_stats_" + type.text();
   }
 
+  /** Adds the partials of variants that leave them all. */
+  static String merge(DataType type) {
+    return "moba_backward_wgmma_" + type.text() + "_merge";
+  }
+
   String kernel() {
     String part =
         switch (stage) {
@@ -111,7 +116,7 @@ record BackwardVariant(Stage stage, Unit unit, DataType type, int width) {
    * Whether thread blocks walk through all tiles of rows, so that a device full of them is enough.
    */
   boolean isPersistent() {
-    return stage == Stage.LIST || (unit == Unit.WGMMA && stage == Stage.OWN);
+    return stage == Stage.LIST || unit == Unit.WGMMA;
   }
 
   /** Thread blocks that a multiprocessor holds. */
@@ -132,11 +137,10 @@ record BackwardVariant(Stage stage, Unit unit, DataType type, int width) {
       }
       case WGMMA -> {
         int streamed = 64;
-        boolean keys = stage == Stage.KEYS;
-        int stages = width == 64 ? 6 : keys ? 4 : 3;
-        int buffers = keys ? 1 : 2;
-        int stats = 8 * (keys ? stages * streamed : buffers * rows);
-        int items = 32 * buffers;
+        int stages = width == 64 ? 6 : 3;
+        int buffers = 2;
+        int stats = 8 * (stage == Stage.KEYS ? stages * streamed : buffers * rows);
+        int items = 32 * buffers + 8;
         int barriers = 16 * (stages + buffers);
         yield padded(
             4 * (buffers * rows + stages * streamed) * width + stats + items + barriers, 1024);

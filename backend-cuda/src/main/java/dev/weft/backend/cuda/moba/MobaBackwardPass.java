@@ -27,6 +27,8 @@ import org.jspecify.annotations.Nullable;
 final class MobaBackwardPass {
   private static final int STATS_THREADS = 256;
   private static final int STATS_LANES = 8;
+  private static final int MERGE_THREADS = 256;
+  private static final int MERGE_LANES = 16;
   private static final float LOG2_E = 1.442695f;
 
   /** Bytes of a vector. */
@@ -46,7 +48,8 @@ final class MobaBackwardPass {
     }
   }
 
-  private record Stages(Stage keys, Stage list, Stage own) {
+  /** Merge is where the own stage leaves its sums to another launch. */
+  private record Stages(Stage keys, Stage list, Stage own, @Nullable KernelFunction merge) {
     static Stages any(CudaDevice device, MobaAttentionSpec spec) {
       Function<BackwardVariant.Stage, Stage> find =
           stage -> {
@@ -56,7 +59,8 @@ final class MobaBackwardPass {
       return new Stages(
           find.apply(BackwardVariant.Stage.KEYS),
           find.apply(BackwardVariant.Stage.LIST),
-          find.apply(BackwardVariant.Stage.OWN));
+          find.apply(BackwardVariant.Stage.OWN),
+          null);
     }
 
     /** Those that need aligned inputs, where the device has them. */
@@ -64,15 +68,19 @@ final class MobaBackwardPass {
       Map<BackwardVariant.Stage, Stage> found = new EnumMap<>(BackwardVariant.Stage.class);
       for (BackwardVariant.Stage stage : BackwardVariant.Stage.values()) {
         BackwardVariant.aligned(stage, spec)
-            .ifPresent(variant ->
-                device
-                    .findKernel(variant.kernel())
-                    .ifPresent(kernel -> found.put(stage, new Stage(variant, kernel))));
+            .ifPresent(
+                variant ->
+                    device
+                        .findKernel(variant.kernel())
+                        .ifPresent(kernel -> found.put(stage, new Stage(variant, kernel))));
       }
       Stage keys = found.get(BackwardVariant.Stage.KEYS);
       Stage list = found.get(BackwardVariant.Stage.LIST);
       Stage own = found.get(BackwardVariant.Stage.OWN);
-      return keys == null || list == null || own == null ? null : new Stages(keys, list, own);
+      KernelFunction merge = device.findKernel(BackwardVariant.merge(spec.dataType())).orElse(null);
+      return keys == null || list == null || own == null || merge == null
+          ? null
+          : new Stages(keys, list, own, merge);
     }
   }
 
@@ -147,8 +155,13 @@ final class MobaBackwardPass {
             stream, layout, listScratch(), selection, first, heads, stages.list().variant().rows());
         if (wantsKeys) {
           int parts = parts(stages.keys(), 1);
+          long work = (long) heads * layout.blocks() * parts;
+          boolean takes = stages.keys().variant().isPersistent();
+          if (takes) {
+            stream.fill(scratch + plan.ticketAt(), (byte) 0, Integer.BYTES);
+          }
           arguments(first, heads, first, heads, parts);
-          stages.keys().launch(stream, (long) heads * layout.blocks() * parts);
+          stages.keys().launch(stream, takes ? Math.min(work, resident(stages.keys())) : work);
         }
         for (int from = first; wantsQueries && from < first + heads; from += plan.partialHeads()) {
           queries(first, heads, from, Math.min(plan.partialHeads(), first + heads - from));
@@ -194,6 +207,13 @@ final class MobaBackwardPass {
               stages.own().variant().isPersistent()
                   ? Math.min(tiles, resident(stages.own()))
                   : tiles);
+      KernelFunction merge = stages.merge();
+      if (merge != null) {
+        arguments(listFirst, listHeads, first, heads, 1);
+        long rows = heads * layout.rows();
+        int each = MERGE_THREADS / MERGE_LANES;
+        stream.launch(merge, (rows + each - 1) / each, 1, MERGE_THREADS);
+      }
     }
 
     private long resident(Stage stage) {
@@ -225,6 +245,8 @@ final class MobaBackwardPass {
       block
           .put(scratch)
           .put(scratch + plan.partialsAt())
+          .put(scratch + plan.ownPartialsAt(spec, heads))
+          .put(scratch + plan.ticketAt())
           .put(spec.scale())
           .put(spec.scale() * LOG2_E)
           .put(layout.tokens())

@@ -7,18 +7,18 @@ import dev.weft.moba.MobaAttentionSpec;
 /**
  * How a backward pass is cut into groups of key-value heads, and where its scratch memory lies: a
  * pure function of sizes. First the statistics of rows, then tables and lists, then the partial
- * gradients of q: one F32 row for each entry of a list.
+ * gradients of q: one F32 row for each entry of a list, and one for each query row.
  *
  * @param lists of {@code lists.heads()} key-value heads at once
  * @param partialHeads key-value heads whose partials exist at once
- * @param statsBytes of lse and delta
+ * @param statsBytes of lse and delta, and a counter
  * @param partialBytes of one key-value head
  * @param bytes scratch in all; larger limits never need less
  */
 record MobaBackwardPlan(
     MobaLists.Layout lists, int partialHeads, long statsBytes, long partialBytes, long bytes) {
   /** Partials beyond one head stop growing here: enough rows to fill a device many times over. */
-  private static final long PARTIAL_BUDGET = 384L << 20;
+  private static final long PARTIAL_BUDGET = 576L << 20;
 
   static MobaBackwardPlan of(MobaAttentionSpec spec, Limits limits) {
     int tokens = TensorArguments.tokens(limits.tokens());
@@ -27,9 +27,10 @@ record MobaBackwardPlan(
     int slots = MobaLists.Layout.slots(tokens, spec.blockSize(), spec.topK());
     MobaLists.Layout one =
         new MobaLists.Layout(tokens, sequences, spec.heads() / heads, slots, spec.blockSize(), 1);
-    long stats = MobaLists.Layout.aligned(8L * tokens * spec.heads());
+    long stats = MobaLists.Layout.aligned(8L * tokens * spec.heads() + Integer.BYTES);
     long partial =
-        MobaLists.Layout.aligned(Math.multiplyExact(one.entriesPerHead(), 4L * partialPitch(spec)));
+        MobaLists.Layout.aligned(
+            Math.multiplyExact(one.entriesPerHead() + one.rows(), 4L * partialPitch(spec)));
     long least = stats + one.bytes() + partial;
     long most =
         stats
@@ -54,12 +55,22 @@ record MobaBackwardPlan(
     return (spec.headDim() + 1) / 2 * 2;
   }
 
+  /** A counter behind the statistics. */
+  long ticketAt() {
+    return statsBytes - Integer.BYTES;
+  }
+
   long listsAt() {
     return statsBytes;
   }
 
   long partialsAt() {
     return statsBytes + lists.bytes();
+  }
+
+  /** Behind the partials of entries: one for each row, of its own block. */
+  long ownPartialsAt(MobaAttentionSpec spec, int heads) {
+    return partialsAt() + heads * lists.entriesPerHead() * 4L * partialPitch(spec);
   }
 
   /** Thread blocks for one block of keys, of so many keys (or rows of queries) each. */

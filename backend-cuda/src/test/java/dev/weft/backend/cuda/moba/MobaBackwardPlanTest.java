@@ -67,9 +67,9 @@ class MobaBackwardPlanTest {
   }
 
   @Test
-  void withoutAnythingSelectedThereAreNoPartials() {
+  void withoutAnythingSelectedThereAreTheOwnPartialsAlone() {
     MobaBackwardPlan plan = MobaBackwardPlan.of(spec(4, 2, 64, 1).build(), Limits.of(500, 2));
-    assertEquals(0, plan.partialBytes());
+    assertEquals(500L * 2 * 128 * 4, plan.partialBytes());
     assertEquals(0, plan.lists().entriesPerHead());
   }
 
