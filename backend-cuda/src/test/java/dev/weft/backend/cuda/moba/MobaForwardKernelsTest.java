@@ -20,8 +20,10 @@ class MobaForwardKernelsTest {
           "listed_T_d128", 96,
           "listed_T_d256", 32,
           "own_T_d256", 32,
+          "select_T_d128_k32", 64,
           "select_T_d256_k32", 128,
           "append_means_T", 16,
+          "select_f32_d64_k32", 48,
           "select_f32_d64_kany", 64);
 
   private static final List<String> TYPES = List.of("bf16", "f16", "f32");
