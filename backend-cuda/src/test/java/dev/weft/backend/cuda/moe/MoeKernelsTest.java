@@ -23,7 +23,11 @@ class MoeKernelsTest {
 
   /** Bytes that some architecture spills, by the registers that two blocks leave each other. */
   private static final Map<String, Integer> SPILLS =
-      Map.of("moe_project_bf16_m128", 48, "moe_project_f16_m128", 48);
+      Map.of(
+          "moe_project_bf16_m128", 48,
+          "moe_project_f16_m128", 48,
+          "moe_down_bf16_m128", 32,
+          "moe_down_f16_m128", 32);
 
   private final KernelManifest manifest = KernelManifest.read();
 
