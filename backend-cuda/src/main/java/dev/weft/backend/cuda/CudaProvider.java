@@ -39,9 +39,7 @@ public final class CudaProvider implements KernelProvider {
 
   @Override
   public int priority() {
-    // Chosen by name only: a program that takes the best device expects all three operations of it,
-    // and two of them are not there yet. Then this belongs to the band from 200.
-    return -1;
+    return 200;
   }
 
   /** A GPU that there are kernels for. */
