@@ -147,7 +147,8 @@ public final class CudaMoe implements MoeKernel {
     long xAddress = TensorArguments.address(x) + first * xPitch * spec.dataType().bytes();
     boolean xAligned = TensorArguments.isAligned(x, 16);
     long count = TensorArguments.address(a.tokenCount());
-    ExpertShape shape = new ExpertShape(spec, weights.routed(), false, xAligned, tokens, z != null);
+    ExpertShape shape =
+        new ExpertShape(spec, weights.routed(), false, xAligned, xPitch, tokens, z != null);
     Chosen chosen = choose(shape);
     ExpertKernels.Tiling tiling = chosen.tiling;
     long permutation =
@@ -213,7 +214,9 @@ public final class CudaMoe implements MoeKernel {
   private void shared(
       CudaStream stream, ExpertWeights weights, ExpertWork routed, MoePlan plan, long scratch) {
     Chosen chosen =
-        choose(new ExpertShape(spec, weights, true, routed.xAligned(), routed.tokens(), false));
+        choose(
+            new ExpertShape(
+                spec, weights, true, routed.xAligned(), routed.xPitch(), routed.tokens(), false));
     ExpertWork work =
         new ExpertWork(
             spec,

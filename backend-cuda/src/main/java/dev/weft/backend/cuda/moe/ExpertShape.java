@@ -9,6 +9,7 @@ import dev.weft.moe.MoeDispatchSpec;
  * @param weights where the weights lie
  * @param shared whether this is the shared expert, whose rows are the tokens
  * @param xAligned whether rows of x start at multiples of 16 bytes
+ * @param xPitch of x, in elements
  * @param tokens rows of x
  * @param savesZ whether the projection is to be saved
  */
@@ -17,8 +18,14 @@ record ExpertShape(
     ExpertWeights weights,
     boolean shared,
     boolean xAligned,
+    long xPitch,
     int tokens,
     boolean savesZ) {
+  /** How far the rows of x reach, in bytes. */
+  long xBytes() {
+    return tokens * xPitch * spec.dataType().bytes();
+  }
+
   /** The most sorted rows. */
   long mostRows() {
     return shared ? tokens : (long) tokens * spec.topK();

@@ -33,6 +33,9 @@ final class HopperExperts implements ExpertKernels {
   private static final int NO_ACTIVATION = -1;
   private static final int VECTOR = 8; // elements of 16 bytes
 
+  /** Rows of x are gathered by 32-bit numbers of 16 bytes. */
+  private static final long MOST_X_BYTES = 1L << 35;
+
   private final int multiprocessors;
   private final TensorMaps maps;
   private final TensorMaps.Element element;
@@ -104,6 +107,7 @@ final class HopperExperts implements ExpertKernels {
     boolean takes =
         !shape.savesZ()
             && shape.xAligned()
+            && shape.xBytes() <= MOST_X_BYTES
             && weights.projectAligned()
             && weights.downAligned()
             && weights.hidden() % VECTOR == 0
