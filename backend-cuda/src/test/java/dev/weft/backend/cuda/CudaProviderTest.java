@@ -63,23 +63,28 @@ class CudaProviderTest {
   }
 
   @Test
-  void saysWhatIsNotInThisVersion() {
+  void goesBeforeTheProcessorWhereThereIsAGpu() {
+    assertTrue(provider.priority() >= 200);
+  }
+
+  @Test
+  void saysWhatItHasNoKernelsFor() {
     CudaOperations operations = new CudaOperations();
     assertTrue(
         operations.supports(CausalConv1dSpec.builder().channels(5).width(8).build()).isSupported());
     assertFalse(
         operations.supports(CausalConv1dSpec.builder().channels(5).width(9).build()).isSupported());
-    assertTrue(
-        operations
-            .supports(
-                MobaAttentionSpec.builder()
-                    .heads(1)
-                    .kvHeads(1)
-                    .headDim(64)
-                    .blockSize(64)
-                    .topK(2)
-                    .build())
-            .reason()
-            .contains("not in this version"));
+    assertTrue(operations.supports(attention(256)).isSupported());
+    assertFalse(operations.supports(attention(264)).reason().isBlank());
+  }
+
+  private static MobaAttentionSpec attention(int headDim) {
+    return MobaAttentionSpec.builder()
+        .heads(1)
+        .kvHeads(1)
+        .headDim(headDim)
+        .blockSize(64)
+        .topK(2)
+        .build();
   }
 }
