@@ -1,6 +1,8 @@
 package dev.weft.cli.bench;
 
+import dev.weft.DataType;
 import dev.weft.Device;
+import dev.weft.DeviceOutOfMemoryException;
 import dev.weft.Event;
 import dev.weft.Stream;
 import dev.weft.Tensor;
@@ -18,11 +20,14 @@ import java.util.Optional;
 public record Ceilings(double copyBytesPerSecond, double flopsPerSecond) {
   private static final int COPIES = 12;
 
+  /** Long enough that what an event and a launch take does not count. */
+  private static final long COPIED_BYTES = 1L << 30;
+
   /**
    * Measures.
    *
    * @param device an open device
-   * @param sweep a tensor larger than the caches; its halves are copied
+   * @param sweep a tensor larger than the caches, whose halves are copied if memory is short
    * @return the ceilings
    */
   public static Ceilings measure(Device device, Tensor sweep) {
@@ -32,7 +37,16 @@ public record Ceilings(double copyBytesPerSecond, double flopsPerSecond) {
         : new Ceilings(copy(device, sweep), Double.NaN);
   }
 
+  /** Copies a large tensor, or halves of the given one where there is no room for such. */
   private static double copy(Device device, Tensor sweep) {
+    try (Tensor large = device.allocate(DataType.U8, 2 * COPIED_BYTES)) {
+      return copyHalves(device, large);
+    } catch (DeviceOutOfMemoryException e) {
+      return copyHalves(device, sweep);
+    }
+  }
+
+  private static double copyHalves(Device device, Tensor sweep) {
     long half = sweep.elements() / 2;
     Tensor source = sweep.slice(0, 0, half);
     Tensor target = sweep.slice(0, half, 2 * half);
