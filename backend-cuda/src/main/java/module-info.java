@@ -7,6 +7,7 @@
 @org.jspecify.annotations.NullMarked
 module dev.weft.backend.cuda {
   requires dev.weft.api;
+  requires dev.weft.gpu;
   requires jcuda;
   requires static org.jspecify;
 

@@ -1,0 +1,21 @@
+package dev.weft.backend.opencl;
+
+import dev.weft.OperationSpec;
+import dev.weft.Support;
+import dev.weft.backend.opencl.device.Operations;
+import dev.weft.gpu.ComputeDevice;
+import dev.weft.gpu.ComputeTraits;
+import dev.weft.spi.BackendKernel;
+
+/** What this backend computes: the recipes of the portable backends. */
+final class OpenClOperations implements Operations {
+  @Override
+  public Support supports(ComputeTraits traits, OperationSpec<?> spec) {
+    return Support.no("the OpenCL backend does not know the operation " + spec.operation());
+  }
+
+  @Override
+  public BackendKernel prepare(ComputeDevice device, OperationSpec<?> spec) {
+    throw new IllegalArgumentException(spec + " is not supported");
+  }
+}

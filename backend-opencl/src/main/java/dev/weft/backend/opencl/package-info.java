@@ -1,0 +1,2 @@
+/** The provider {@code opencl}. */
+package dev.weft.backend.opencl;

@@ -1,0 +1,27 @@
+package dev.weft.gpu;
+
+import dev.weft.spi.BackendDevice;
+import java.util.List;
+
+/** A device that runs compute kernels, as recipes see it. */
+public interface ComputeDevice extends BackendDevice {
+  /**
+   * Compiles a kernel, or takes it from what was compiled before. Called by {@code prepare} only.
+   *
+   * @throws dev.weft.DeviceException if the driver's compiler refuses it; the message holds the
+   *     head of its log
+   */
+  default ComputeKernel kernel(KernelName name) {
+    return kernels(List.of(name)).getFirst();
+  }
+
+  /**
+   * Compiles several kernels, those of different programs side by side where the driver can.
+   *
+   * @return in the order of the names
+   */
+  List<ComputeKernel> kernels(List<KernelName> names);
+
+  /** What the device can do. */
+  ComputeTraits traits();
+}

@@ -1,0 +1,29 @@
+package dev.weft.gpu;
+
+import dev.weft.spi.BackendStream;
+import dev.weft.spi.LaunchContext;
+
+/** A stream that takes dispatches, as recipes see it. */
+public interface ComputeStream extends BackendStream {
+  /** The stream that a launch goes to. */
+  static ComputeStream of(LaunchContext context) {
+    return (ComputeStream) context.stream();
+  }
+
+  /**
+   * Empties the block of arguments for the next dispatch. It is the stream's own: there is but one.
+   */
+  Arguments arguments();
+
+  /**
+   * Enqueues a kernel with the arguments put into {@link #arguments()} since it was last called.
+   * Nothing is enqueued where there are no groups.
+   *
+   * @param kernel a kernel of the stream's device
+   * @param groupsX groups along x, fewer than 2^31
+   * @param groupsY groups along y, at most 65,535
+   * @param groupsZ groups along z, at most 65,535
+   * @param groupSize work-items of a group, all along x
+   */
+  void dispatch(ComputeKernel kernel, long groupsX, long groupsY, long groupsZ, int groupSize);
+}
