@@ -25,6 +25,7 @@ void multiply(READS(a), READS(b), READS(tile), WRITES(out), const int form) {
     b_tile[i / b_columns * PITCH(b_columns) + i % b_columns] = CONST_AT(ELEMENT, b)[i];
   }
   float acc[ACC];
+#pragma unroll
   for (int e = 0; e < ACC; ++e) {
     acc[e] = CONST_AT(float, tile)[tile_row(e, lane) * WN + tile_col(e, lane)];
   }
@@ -36,6 +37,7 @@ void multiply(READS(a), READS(b), READS(tile), WRITES(out), const int form) {
   } else {
     wave_multiply_km(acc, a_tile, PITCH(WM), b_tile, PITCH(WN), DEPTH, lane);
   }
+#pragma unroll
   for (int e = 0; e < ACC; ++e) {
     AT(float, out)[tile_row(e, lane) * WN + tile_col(e, lane)] = acc[e];
   }
