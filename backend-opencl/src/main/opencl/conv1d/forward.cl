@@ -1,0 +1,205 @@
+// Causal conv1d, forward: packed sequences, states in and out, one launch, no host read.
+//
+// Work. A work-item owns VECTOR neighbouring channels and walks a tile of `tile` tokens; the window of the last W-1
+// rows, the taps and the bias stay in registers as F32. The grid is flat, group = tile * columns + column, so that the
+// groups of one tile run together: full rows, and the W-1 rows before a tile are in cache. AHEAD rows are on their way
+// to registers before they are needed. No local memory, no barriers.
+//
+// Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the group that starts a
+// sequence is the only one that reads its state, and the same one writes the new state (from the last rows of x): slots
+// are updated in place without a second launch.
+//
+// Empty sequences own no token; groups beyond the tiles write their initial_out, where that is asked for.
+#include "states.clh"
+
+// A multiple of W-1, so that in the unrolled loop the window's rows change their names instead of moving.
+#ifndef AHEAD
+#define AHEAD (FIXED ? (3 + KEPT - 1) / KEPT * KEPT : 4)
+#endif
+
+// What a sequence starts from.
+static inline void history(PLACED_STATES, int columns, bool had, bool ring, long position, int first, int type, Row rows[KEPT]) {
+  if (!had) {
+    no_rows(rows);
+  } else if (ring) {
+#pragma unroll
+    for (int j = 0; j < KEPT; j++) {
+      rows[j] = (Row)(0);
+      if (j >= first) rows[j] = get_column(base, at, channel, column, mode, ring_column(position - KEPT + j, columns), type);
+    }
+  } else {
+    get_columns(base, at, channel, column, mode, columns - (KEPT - first), first, type, rows);
+  }
+}
+
+// Writes what a sequence of `length` tokens, whose rows begin at element x_at of x, leaves behind; `rows` is what it
+// started from.
+static inline void keep(PLACED_STATES, int columns, bool had, bool ring, long position, int first, int type, const Row rows[KEPT],
+                        const __global uchar *x, long x_at, long x_pitch, int x_type, int length) {
+  if (ring) {
+    for (int i = max(0, length - columns); i < length; i++) {
+      Row row = converted(load_row(x, x_at + i * x_pitch, x_type), x_type, type);
+      put_column(base, at, channel, column, mode, ring_column(position + i, columns), row, type);
+    }
+    for (int i = length; !had && i < columns; i++) {
+      put_column(base, at, channel, column, mode, ring_column(position + i, columns), (Row)(0), type);
+    }
+  } else if (columns == KEPT - first) {
+    Row last[KEPT];
+#pragma unroll
+    for (int j = 0; j < KEPT; j++) last[j] = rows[j];
+#pragma unroll
+    for (int k = 0; k < KEPT; k++) {
+      int i = length - KEPT + k;
+      if (i >= 0 && k >= first) append(last, converted(load_row(x, x_at + i * x_pitch, x_type), x_type, type), first);
+    }
+    put_columns(base, at, channel, column, mode, first, type, last);
+  } else {
+    for (int j = 0; j < columns; j++) {  // ascending: a column is read before it is overwritten
+      long from = (long)j + length;
+      Row row = (Row)(0);
+      if (from >= columns) {
+        row = converted(load_row(x, x_at + (from - columns) * x_pitch, x_type), x_type, type);
+      } else if (had) {
+        row = get_column(base, at, channel, column, mode, from, type);
+      }
+      put_column(base, at, channel, column, mode, j, row, type);
+    }
+  }
+}
+
+__kernel void conv1d_forward(
+    READS(x),                  // [T, C]
+    WRITES(out),               // [T, C]
+    READS(weights),            // packed, see rows.clh
+    READS(cu_seqlens),         // [B + 1] int
+    READS(cache_indices),      // [B] int; none: no states
+    READS(has_initial),        // [B] bytes
+    READS(positions),          // [B] int; none: states shift, else they are rings
+    STATES(states),            // [slots, C, S]
+    STATES(initial_out),       // [B, C, W-1]; none: not asked for
+    const long x_pitch, const long out_pitch, const long weight_pitch, const long slots,
+    const int tokens, const int channels, const int sequences, const int state_columns,
+    const int tile, const int tiles, const int columns, const int pad_slot,
+    const int given_width, const int given_x_type, const int given_state_type, const int given_silu,
+    const int empty_per_group) {
+  const int first = FIXED ? 0 : TAPS - given_width;
+  const int x_type = FIXED ? TYPE : given_x_type, type = FIXED ? TYPE : given_state_type;
+  const bool silu = FIXED ? SILU : given_silu;
+  const int group = (int)(get_group_id(0) / columns), group_column = (int)(get_group_id(0) % columns);
+  const long c_long = ((long)group_column * get_local_size(0) + get_local_id(0)) * VECTOR;
+  if (c_long >= channels) return;
+  const int c = (int)c_long;
+  const __global int *cu = CONST_AT(int, cu_seqlens);
+  const bool with_states = GIVEN(cache_indices), ring = GIVEN(positions);
+
+  if (group >= tiles) {
+    int begin = (group - tiles) * empty_per_group, limit = min(begin + empty_per_group, sequences);
+    for (int s = begin; s < limit; s++) {
+      if (start_of(cu, s, tokens) < start_of(cu, s + 1, tokens)) continue;
+      int slot = slot_of(CONST_AT(int, cache_indices), s, pad_slot, slots);
+      bool had = slot >= 0 && CONST_AT(uchar, has_initial)[s] != 0;
+      Row rows[KEPT];
+      history(SLOT(states, slot, c), state_columns, had, ring, ring ? CONST_AT(int, positions)[s] : 0, first, type, rows);
+      put_columns(SLOT(initial_out, s, c), first, type, rows);
+    }
+    return;
+  }
+
+  const int from = group * tile, to = (int)min((long)from + tile, (long)tokens);
+  // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but nothing is
+  // computed from them.)
+  Row ahead[AHEAD];
+#pragma unroll
+  for (int u = 0; u < AHEAD; u++) {
+    if (from + u < to) ahead[u] = load_row(PLACE(x), (long)(from + u) * x_pitch + c, x_type);
+  }
+  Values taps[TAPS], bias;
+  load_taps(CONST_AT(float, weights), weight_pitch, c, first, taps, &bias);
+
+  int s = max(sequence_of(cu, sequences, from), 0);
+  if (s >= sequences) return;
+  int start = start_of(cu, s, tokens), end = start_of(cu, s + 1, tokens), t = max(from, start);
+  if (start < from && from < start + (KEPT - first)) t = min(start + (KEPT - first), end);
+  int next = from;  // `ahead` holds the rows from here on, as far as they lie before `to`
+  while (true) {
+    while (t >= end) {
+      if (++s >= sequences) return;
+      start = start_of(cu, s, tokens);
+      end = start_of(cu, s + 1, tokens);
+      t = max(t, start);
+    }
+    if (t >= to) return;
+    int stop = min(end, to);
+    if (start < to && to < start + (KEPT - first)) stop = min(start + (KEPT - first), end);
+
+    int slot = with_states ? slot_of(CONST_AT(int, cache_indices), s, pad_slot, slots) : -1;
+    if (with_states && slot < 0) {
+      if (t == start && GIVEN(initial_out)) {
+        Row rows[KEPT];
+        no_rows(rows);
+        put_columns(SLOT(initial_out, s, c), first, type, rows);
+      }
+      for (; t < stop; t++) store_row(PLACE(out), t * out_pitch + c, (Row)(0), x_type);
+      continue;
+    }
+    if (t != next || stop > to) {
+#pragma unroll
+      for (int u = 0; u < AHEAD; u++) {
+        if (t + u < stop) ahead[u] = load_row(PLACE(x), (t + u) * x_pitch + c, x_type);
+      }
+    }
+    next = -1;
+    Values window[KEPT];
+    if (t > start) {
+#pragma unroll
+      for (int j = 0; j < KEPT; j++) {
+        window[j] = (Values)(0.0f);
+        int r = t - KEPT + j;
+        if (r >= start && j >= first) window[j] = widen_row(load_row(PLACE(x), r * x_pitch + c, x_type), x_type);
+      }
+    } else if (with_states) {
+      bool had = CONST_AT(uchar, has_initial)[s] != 0;
+      long position = ring ? CONST_AT(int, positions)[s] : 0;
+      Row rows[KEPT];
+      history(SLOT(states, slot, c), state_columns, had, ring, position, first, type, rows);
+#pragma unroll
+      for (int j = 0; j < KEPT; j++) window[j] = widen_row(rows[j], type);
+      if (GIVEN(initial_out)) put_columns(SLOT(initial_out, s, c), first, type, rows);
+      keep(SLOT(states, slot, c), state_columns, had, ring, position, first, type, rows,
+           PLACE(x), start * x_pitch + c, x_pitch, x_type, end - start);
+    } else {
+#pragma unroll
+      for (int j = 0; j < KEPT; j++) window[j] = (Values)(0.0f);
+    }
+
+#if FIXED
+    // Whole groups of rows have no branch between their rows, so that the rows' arithmetic interleaves.
+    for (; t + 2 * AHEAD <= stop; t += AHEAD) {
+#pragma unroll
+      for (int u = 0; u < AHEAD; u++) {
+        Values now = widen_row(ahead[u], x_type);
+        ahead[u] = load_row(PLACE(x), (t + u + AHEAD) * x_pitch + c, x_type);
+        Values y = convolve(taps, bias, window, now);
+        if (silu) y = silu_of(y);
+        store_row(PLACE(out), (t + u) * out_pitch + c, narrow_row(y, x_type), x_type);
+        shift(window, now, first);
+      }
+    }
+#endif
+    for (; t < stop; t += AHEAD) {
+#pragma unroll
+      for (int u = 0; u < AHEAD; u++) {
+        if (t + u < stop) {
+          Values now = widen_row(ahead[u], x_type);
+          if (t + u + AHEAD < stop) ahead[u] = load_row(PLACE(x), (t + u + AHEAD) * x_pitch + c, x_type);
+          Values y = convolve(taps, bias, window, now);
+          if (silu) y = silu_of(y);
+          store_row(PLACE(out), (t + u) * out_pitch + c, narrow_row(y, x_type), x_type);
+          shift(window, now, first);
+        }
+      }
+    }
+    t = stop;
+  }
+}
