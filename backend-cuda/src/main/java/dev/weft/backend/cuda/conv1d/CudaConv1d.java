@@ -15,6 +15,7 @@ import dev.weft.conv1d.CausalConv1dSpec.Mode;
 import dev.weft.conv1d.Conv1dBackward;
 import dev.weft.conv1d.Conv1dForward;
 import dev.weft.conv1d.Conv1dUpdate;
+import dev.weft.gpu.conv1d.Conv1dPlan;
 import dev.weft.spi.BackendBinding;
 import dev.weft.spi.BackendMemory;
 import dev.weft.spi.Conv1dKernel;

@@ -6,6 +6,7 @@ import dev.weft.backend.cuda.device.CudaMemory;
 import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
+import dev.weft.gpu.conv1d.Conv1dPlan;
 import dev.weft.spi.BackendBinding;
 import dev.weft.spi.BackendStream;
 import org.jspecify.annotations.Nullable;

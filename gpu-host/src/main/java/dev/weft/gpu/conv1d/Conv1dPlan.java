@@ -1,15 +1,16 @@
-package dev.weft.backend.cuda.conv1d;
+package dev.weft.gpu.conv1d;
 
 /**
- * How the work of a launch is cut: a pure function of sizes and of the device's multiprocessors, so
- * that results repeat bit for bit.
+ * How the work of a launch is cut: a pure function of sizes and of the device's multiprocessors
+ * (compute units), so that results repeat bit for bit. A block is a work-group, a thread a
+ * work-item.
  *
  * @param threads of a block
  * @param columns blocks side by side over the channels
  * @param tile tokens of a block, or sequences of a block in an update
  * @param tiles how many tiles
  */
-record Conv1dPlan(int threads, int columns, int tile, int tiles) {
+public record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   private static final int MOST_THREADS = 128;
   private static final int WARP = 32;
 
@@ -45,7 +46,7 @@ record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   }
 
   /** Cuts a forward pass: the longest tiles that still fill the device. */
-  static Conv1dPlan forward(
+  public static Conv1dPlan forward(
       int channels, int vector, int tokens, long sequences, int multiprocessors) {
     int threads = threads(channels, vector);
     int columns = ceil(channels, (long) threads * vector);
@@ -63,7 +64,7 @@ record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   }
 
   /** Cuts an update: several sequences for each block once there are enough to fill the device. */
-  static Conv1dPlan update(int channels, int vector, long sequences, int multiprocessors) {
+  public static Conv1dPlan update(int channels, int vector, long sequences, int multiprocessors) {
     int threads = threads(channels, vector);
     int columns = ceil(channels, (long) threads * vector);
     long wanted = (long) WANTED_BLOCKS * multiprocessors;
@@ -75,7 +76,7 @@ record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   }
 
   /** Cuts a backward pass: as many tiles as run at once, since each leaves partial sums. */
-  static Conv1dPlan backward(
+  public static Conv1dPlan backward(
       int channels, int vector, int width, long tokens, long workspaceLimit, int multiprocessors) {
     int threads = threads(channels, vector);
     int columns = ceil(channels, (long) threads * vector);
@@ -85,7 +86,7 @@ record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   }
 
   /** The most tiles of a backward pass; grows with the tokens, whatever the variant. */
-  static int backwardTiles(
+  public static int backwardTiles(
       int channels, int width, long tokens, long workspaceLimit, int multiprocessors) {
     long most =
         (long) BACKWARD_RESIDENT_BLOCKS * multiprocessors * BACKWARD_BLOCK_CHANNELS / channels;
@@ -96,12 +97,12 @@ record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   }
 
   /** The partial sums of one tile. */
-  static long partialBytes(int channels, int width) {
+  public static long partialBytes(int channels, int width) {
     return (width + 1) * weightPitch(channels) * Float.BYTES;
   }
 
   /** Channels of a packed weight row: whole 16-byte words for every vector width. */
-  static long weightPitch(int channels) {
+  public static long weightPitch(int channels) {
     return (channels + 7L) / 8 * 8;
   }
 }

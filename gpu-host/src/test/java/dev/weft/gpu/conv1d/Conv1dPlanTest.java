@@ -1,4 +1,4 @@
-package dev.weft.backend.cuda.conv1d;
+package dev.weft.gpu.conv1d;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
