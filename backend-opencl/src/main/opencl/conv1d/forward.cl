@@ -32,13 +32,13 @@ static inline void history(PLACED_STATES, int columns, bool had, bool ring, long
   }
 }
 
-// Writes what a sequence of `length` tokens, whose rows begin at element x_at of x, leaves behind; `rows` is what it
+// Writes what a sequence of `length` tokens, whose rows begin at element x_first of x, leaves behind; `rows` is what it
 // started from.
 static inline void keep(PLACED_STATES, int columns, bool had, bool ring, long position, int first, int type, const Row rows[KEPT],
-                        const __global uchar *x, long x_at, long x_pitch, int x_type, int length) {
+                        const __global uchar *x, long x_first, long x_pitch, int x_type, int length) {
   if (ring) {
     for (int i = max(0, length - columns); i < length; i++) {
-      Row row = converted(load_row(x, x_at + i * x_pitch, x_type), x_type, type);
+      Row row = converted(load_row(x, x_first + i * x_pitch, x_type), x_type, type);
       put_column(base, at, channel, column, mode, ring_column(position + i, columns), row, type);
     }
     for (int i = length; !had && i < columns; i++) {
@@ -51,7 +51,7 @@ static inline void keep(PLACED_STATES, int columns, bool had, bool ring, long po
 #pragma unroll
     for (int k = 0; k < KEPT; k++) {
       int i = length - KEPT + k;
-      if (i >= 0 && k >= first) append(last, converted(load_row(x, x_at + i * x_pitch, x_type), x_type, type), first);
+      if (i >= 0 && k >= first) append(last, converted(load_row(x, x_first + i * x_pitch, x_type), x_type, type), first);
     }
     put_columns(base, at, channel, column, mode, first, type, last);
   } else {
@@ -59,7 +59,7 @@ static inline void keep(PLACED_STATES, int columns, bool had, bool ring, long po
       long from = (long)j + length;
       Row row = (Row)(0);
       if (from >= columns) {
-        row = converted(load_row(x, x_at + (from - columns) * x_pitch, x_type), x_type, type);
+        row = converted(load_row(x, x_first + (from - columns) * x_pitch, x_type), x_type, type);
       } else if (had) {
         row = get_column(base, at, channel, column, mode, from, type);
       }

@@ -67,19 +67,19 @@ __kernel void conv1d_update(
 #endif
 
   for (int s = begin; s < limit; s++) {
-    long x_at = c, out_at = c;
+    long x_row = c, out_row = c;
     int length = given_length;
     if (GIVEN(cu_seqlens)) {
       int start = start_of(CONST_AT(int, cu_seqlens), s, tokens);
       length = start_of(CONST_AT(int, cu_seqlens), s + 1, tokens) - start;
-      x_at += start * x_token;
-      out_at += start * out_token;
+      x_row += start * x_token;
+      out_row += start * out_token;
     } else {
-      x_at += s * x_sequence;
-      out_at += s * out_sequence;
+      x_row += s * x_sequence;
+      out_row += s * out_sequence;
     }
     if (length <= 0) continue;
-    Row next = load_row(PLACE(x), x_at, x_type);  // travels while the slot's number does
+    Row next = load_row(PLACE(x), x_row, x_type);  // travels while the slot's number does
     int slot = slot_of(indices, s, pad_slot, slots);
     bool valid = slot >= 0;
     int oldest = state_columns - (width - 1);  // the history's first column
@@ -89,7 +89,7 @@ __kernel void conv1d_update(
       oldest = valid ? (int)(n - 1) : 0;
     }
     if (!valid) {
-      for (int i = 0; i < length; i++) store_row(PLACE(out), out_at + i * out_token, (Row)(0), x_type);
+      for (int i = 0; i < length; i++) store_row(PLACE(out), out_row + i * out_token, (Row)(0), x_type);
       continue;
     }
     const bool ring = GIVEN(positions);
@@ -124,11 +124,11 @@ __kernel void conv1d_update(
     }
     for (int i = 0; i < length; i++) {
       Row row = next;
-      if (i + 1 < length) next = load_row(PLACE(x), x_at + (i + 1) * x_token, x_type);
+      if (i + 1 < length) next = load_row(PLACE(x), x_row + (i + 1) * x_token, x_type);
       Values now = widen_row(row, x_type);
       Values y = convolve(taps, bias, window, now);
       if (silu) y = silu_of(y);
-      store_row(PLACE(out), out_at + i * out_token, narrow_row(y, x_type), x_type);
+      store_row(PLACE(out), out_row + i * out_token, narrow_row(y, x_type), x_type);
       shift(window, now, first);
       row = converted(row, x_type, type);
       if (whole) {

@@ -22,8 +22,7 @@ import org.jspecify.annotations.Nullable;
  * @param vector neighbouring channels of a work-item
  * @param silu the activation; without an element type, false
  */
-record Conv1dProgram(
-    Mode mode, @Nullable DataType element, int taps, int vector, boolean silu) {
+record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector, boolean silu) {
   /** Wider convolutions are a no. */
   static final int MOST_WIDTH = 32;
 

@@ -75,7 +75,10 @@ public final class Conv1dRecipe implements Conv1dKernel {
   public static Support supports(ComputeTraits traits, CausalConv1dSpec spec) {
     if (spec.width() > Conv1dProgram.MOST_WIDTH) {
       return Support.no(
-          "width " + spec.width() + ": there are kernels for widths up to " + Conv1dProgram.MOST_WIDTH);
+          "width "
+              + spec.width()
+              + ": there are kernels for widths up to "
+              + Conv1dProgram.MOST_WIDTH);
     }
     return traits.mostGroupSize() < GROUP_SIZE
         ? Support.no(
@@ -190,8 +193,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
     Tensor states = a.states();
     Compiled chosen = choose(Mode.UPDATE, x, out);
     Conv1dProgram program = chosen.program;
-    Conv1dPlan plan =
-        Conv1dPlan.update(spec.channels(), program.vector(), sequences, computeUnits);
+    Conv1dPlan plan = Conv1dPlan.update(spec.channels(), program.vector(), sequences, computeUnits);
     int token = lengths == null ? 1 : 0; // the dimension of tokens
     Arguments arguments =
         stream
