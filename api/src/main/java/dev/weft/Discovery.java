@@ -204,6 +204,10 @@ final class Discovery {
       if (probe == null) {
         throw new NullPointerException("probe() returned null");
       }
+      if (probe instanceof Probe.Available available) {
+        call = "priority(List)";
+        priority = provider.priority(available.devices());
+      }
       return new DiscoveryReport.Entry(id, className, location, version, priority, provider, probe);
     } catch (OutOfMemoryError e) {
       throw e; // the JVM's trouble, not the provider's

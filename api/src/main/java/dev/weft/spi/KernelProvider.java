@@ -1,6 +1,7 @@
 package dev.weft.spi;
 
 import dev.weft.DeviceOptions;
+import java.util.List;
 
 /**
  * The service through which a backend is found. Cheap and native-free: a constructor does nothing,
@@ -34,6 +35,17 @@ public interface KernelProvider {
    */
   default int priority() {
     return 0;
+  }
+
+  /**
+   * Ranks this provider by what {@link #probe()} found, where that matters: a portable GPU
+   * interface that found nothing but a CPU belongs among the CPUs. Pure.
+   *
+   * @param found the devices that {@link #probe()} returned, at least one
+   * @return the priority that counts; {@link #priority()} unless overridden
+   */
+  default int priority(List<DeviceDescriptor> found) {
+    return priority();
   }
 
   /**
