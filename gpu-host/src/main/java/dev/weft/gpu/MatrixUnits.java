@@ -3,13 +3,24 @@ package dev.weft.gpu;
 /** The matrix units of a device that kernels may use, beside plain arithmetic. */
 public enum MatrixUnits {
   /** None, or none that proved itself: plain multiply-adds. */
-  NONE,
+  NONE(0),
   /** mma.sync of NVIDIA's compute capability 8.0 and later. */
-  NVIDIA_MMA,
+  NVIDIA_MMA(1),
   /** MFMA of AMD's CDNA, in waves of 64. */
-  AMD_MFMA,
+  AMD_MFMA(2),
   /** WMMA of AMD's RDNA 3, in waves of 32. */
-  AMD_WMMA,
+  AMD_WMMA(3),
   /** WMMA of AMD's RDNA 4, whose fragments lie otherwise. */
-  AMD_WMMA_12
+  AMD_WMMA_12(4);
+
+  private final int code;
+
+  MatrixUnits(int code) {
+    this.code = code;
+  }
+
+  /** The constant MATRIX of the kernels. */
+  public int code() {
+    return code;
+  }
 }

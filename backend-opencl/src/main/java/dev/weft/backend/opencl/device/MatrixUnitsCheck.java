@@ -90,7 +90,7 @@ record MatrixUnitsCheck(MatrixUnits units, String reason) {
       names.add(
           KernelName.of("matrix/check", "multiply")
               .with("TYPE", type)
-              .with("MATRIX", units.ordinal())
+              .with("MATRIX", units.code())
               .with("WAVE", wave)
               .with("WM", ROWS)
               .with("WN", COLUMNS));

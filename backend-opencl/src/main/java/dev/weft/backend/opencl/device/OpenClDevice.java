@@ -25,6 +25,8 @@ import java.util.Optional;
 
 /** An open OpenCL device. */
 public final class OpenClDevice implements ComputeDevice {
+  private static final String MATRIX_PROPERTY = "weft.opencl.matrix";
+
   private final Operations operations;
   private final OpenClContext context;
   private final MemoryPool<Long> pool;
@@ -51,12 +53,27 @@ public final class OpenClDevice implements ComputeDevice {
     context = new OpenClContext(properties, calls);
     pool = new MemoryPool<>(new Buffers(context));
     programs = new Programs(properties, context.context(), calls, cache);
-    traits = properties.traits(MatrixUnits.NONE);
-    descriptor =
-        properties
-            .descriptor(index)
-            .feature("matrix units", traits.matrixUnits().toString())
-            .build();
+    try {
+      MatrixUnitsCheck check =
+          MatrixUnitsCheck.of(
+              this,
+              MatrixUnitsCheck.byName(
+                  properties.name(), properties.computeCapability(), properties.waveSize()),
+              System.getProperty(MATRIX_PROPERTY, "").equals("plain"));
+      traits = properties.traits(check.units());
+      descriptor =
+          properties
+              .descriptor(index)
+              .feature(
+                  "matrix units",
+                  check.units() == MatrixUnits.NONE
+                      ? "not used: " + check.reason()
+                      : check.units().toString())
+              .build();
+    } catch (Throwable t) {
+      close();
+      throw t;
+    }
   }
 
   @Override

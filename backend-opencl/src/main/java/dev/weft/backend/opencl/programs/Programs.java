@@ -15,6 +15,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.concurrent.CompletableFuture;
@@ -82,9 +83,7 @@ public final class Programs {
     buildAll(mine);
     List<CompiledKernel> compiled = new ArrayList<>();
     for (KernelName name : names) {
-      CompletableFuture<cl_program> program = wanted.get(Key.of(name));
-      assert program != null;
-      compiled.add(kernel(name, joined(program)));
+      compiled.add(kernel(name, joined(Objects.requireNonNull(wanted.get(Key.of(name))))));
     }
     return compiled;
   }

@@ -61,9 +61,9 @@ class FragmentLayoutTest {
   }
 
   /**
-   * AMD's documents give D[i][j], of which the kernels take the transpose: a lane's register e is
-   * i = 4 (lane / 16) + e for MFMA, 2 e + lane / 16 on gfx11, e + 8 (lane / 16) on gfx12; j is lane
-   * % 16.
+   * AMD's documents give D[i][j], of which the kernels take the transpose: a lane's register e is i
+   * = 4 (lane / 16) + e for MFMA, 2 e + lane / 16 on gfx11, e + 8 (lane / 16) on gfx12; j is lane %
+   * 16.
    */
   @ParameterizedTest
   @CsvSource({"mfma.clh, 2, 64", "wmma.clh, 3, 32", "wmma.clh, 4, 32"})
