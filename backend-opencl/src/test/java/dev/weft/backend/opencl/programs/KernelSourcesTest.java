@@ -1,0 +1,38 @@
+package dev.weft.backend.opencl.programs;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import org.junit.jupiter.api.Test;
+
+class KernelSourcesTest {
+  @Test
+  void includesAreFoundBesideTheFileThatNamesThem() {
+    String text = KernelSources.read("matrix/check");
+    assertTrue(text.contains("#line 1 \"common/types.clh\""));
+    assertTrue(text.contains("#line 1 \"common/tile_plain.clh\""));
+    assertFalse(text.lines().anyMatch(line -> line.strip().startsWith("#include")));
+  }
+
+  @Test
+  void aFileIsIncludedAsOftenAsItIsNamed() {
+    String text = KernelSources.read("conv1d/forward");
+    assertEquals(1, count(text, "#ifndef WEFT_TYPES"));
+    assertEquals(
+        count(KernelSources.read("matrix/check"), "#line 1 \"common/types.clh\""),
+        count(KernelSources.read("matrix/check"), "#ifndef WEFT_TYPES"));
+  }
+
+  @Test
+  void anUnknownSourceIsNamed() {
+    IllegalArgumentException e =
+        assertThrows(IllegalArgumentException.class, () -> KernelSources.read("moba/none"));
+    assertTrue(String.valueOf(e.getMessage()).contains("moba/none.cl"));
+  }
+
+  private static int count(String text, String part) {
+    return text.split(java.util.regex.Pattern.quote(part), -1).length - 1;
+  }
+}
