@@ -47,6 +47,27 @@ static inline Values combine(const Values taps[TAPS], const Values reversed[TAPS
   return v;
 }
 
+#if FIXED
+// AHEAD rows from `t` on, which are ahead, while the next as many set out. No branch between rows, so that their
+// arithmetic interleaves; `silu` is a constant wherever this is called. dx: null where it is not asked for.
+static inline void rows_ahead(const __global uchar *restrict x, long x_pitch, const __global uchar *restrict dout, long dout_pitch,
+                              __global uchar *restrict dx, long dx_pitch, int c, int t, const Values taps[TAPS], Values bias,
+                              bool silu, Row x_ahead[AHEAD], Row d_ahead[AHEAD], Values xs[KEPT], Values gs[KEPT],
+                              Values dw[TAPS], Values *db) {
+#pragma unroll
+  for (int u = 0; u < AHEAD; u++) {
+    Values newest = widen_row(x_ahead[u], TYPE), g = widen_row(d_ahead[u], TYPE);
+    x_ahead[u] = load_row(x, (t + u + AHEAD) * x_pitch + c, TYPE);
+    d_ahead[u] = load_row(dout, (t + u + AHEAD) * dout_pitch + c, TYPE);
+    if (silu) g = slope(taps, bias, xs, newest, g);
+    add_sums(dw, db, xs, newest, g);
+    if (dx) store_row(dx, (t + u - KEPT) * dx_pitch + c, narrow_row(combine(taps, taps, gs, g), TYPE), TYPE);
+    shift(xs, newest, 0);
+    shift(gs, g, 0);
+  }
+}
+#endif
+
 __kernel void conv1d_backward(
     READS(x),                  // [T, C]
     READS(dout),               // [T, C]
@@ -62,10 +83,10 @@ __kernel void conv1d_backward(
     const long x_pitch, const long dout_pitch, const long dx_pitch, const long weight_pitch,
     const int tokens, const int channels, const int sequences, const int pad_slot,
     const int tile, const int tiles, const int columns, const int empty_per_group,
-    const int given_width, const int given_x_type, const int given_state_type, const int given_silu) {
+    const int given_silu, const int given_width, const int given_x_type, const int given_state_type) {
   const int first = FIXED ? 0 : TAPS - given_width, width = TAPS - first;
   const int x_type = FIXED ? TYPE : given_x_type, type = FIXED ? TYPE : given_state_type;
-  const bool silu = FIXED ? SILU : given_silu;
+  const bool silu = given_silu;
   const int group = (int)(get_group_id(0) / columns), group_column = (int)(get_group_id(0) % columns);
   const long c_long = ((long)group_column * get_local_size(0) + get_local_id(0)) * VECTOR;
   if (c_long >= channels) return;
@@ -174,20 +195,16 @@ __kernel void conv1d_backward(
         }
       }
 #if FIXED
-      // Whole groups of rows have no branch between their rows, so that the rows' arithmetic interleaves.
-      for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-#pragma unroll
-        for (int u = 0; u < AHEAD; u++) {
-          Values newest = widen_row(x_ahead[u], x_type), g = widen_row(d_ahead[u], x_type);
-          x_ahead[u] = load_row(PLACE(x), (t + u + AHEAD) * x_pitch + c, x_type);
-          d_ahead[u] = load_row(PLACE(dout), (t + u + AHEAD) * dout_pitch + c, x_type);
-          if (silu) g = slope(taps, bias, xs, newest, g);
-          add_sums(dw, &db, xs, newest, g);
-          if (GIVEN(dx)) {
-            store_row(PLACE(dx), (t + u - KEPT) * dx_pitch + c, narrow_row(combine(taps, reversed, gs, g), x_type), x_type);
-          }
-          shift(xs, newest, first);
-          shift(gs, g, first);
+      __global uchar *dx_place = GIVEN(dx) ? PLACE(dx) : 0;
+      if (silu) {
+        for (; t + 2 * AHEAD <= stop; t += AHEAD) {
+          rows_ahead(PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, taps, bias, true, x_ahead, d_ahead,
+                     xs, gs, dw, &db);
+        }
+      } else {
+        for (; t + 2 * AHEAD <= stop; t += AHEAD) {
+          rows_ahead(PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, taps, bias, false, x_ahead, d_ahead,
+                     xs, gs, dw, &db);
         }
       }
 #endif

@@ -68,6 +68,23 @@ static inline void keep(PLACED_STATES, int columns, bool had, bool ring, long po
   }
 }
 
+#if FIXED
+// AHEAD rows from `t` on, which are ahead, while the next as many set out. No branch between rows, so that their
+// arithmetic interleaves; `silu` is a constant wherever this is called.
+static inline void rows_ahead(const __global uchar *restrict x, long x_pitch, __global uchar *restrict out, long out_pitch, int c,
+                              int t, const Values taps[TAPS], Values bias, bool silu, Row ahead[AHEAD], Values window[KEPT]) {
+#pragma unroll
+  for (int u = 0; u < AHEAD; u++) {
+    Values now = widen_row(ahead[u], TYPE);
+    ahead[u] = load_row(x, (t + u + AHEAD) * x_pitch + c, TYPE);
+    Values y = convolve(taps, bias, window, now);
+    if (silu) y = silu_of(y);
+    store_row(out, (t + u) * out_pitch + c, narrow_row(y, TYPE), TYPE);
+    shift(window, now, 0);
+  }
+}
+#endif
+
 __kernel void conv1d_forward(
     READS(x),                  // [T, C]
     WRITES(out),               // [T, C]
@@ -81,11 +98,11 @@ __kernel void conv1d_forward(
     const long x_pitch, const long out_pitch, const long weight_pitch, const long slots,
     const int tokens, const int channels, const int sequences, const int state_columns,
     const int tile, const int tiles, const int columns, const int pad_slot,
-    const int given_width, const int given_x_type, const int given_state_type, const int given_silu,
+    const int given_silu, const int given_width, const int given_x_type, const int given_state_type,
     const int empty_per_group) {
   const int first = FIXED ? 0 : TAPS - given_width;
   const int x_type = FIXED ? TYPE : given_x_type, type = FIXED ? TYPE : given_state_type;
-  const bool silu = FIXED ? SILU : given_silu;
+  const bool silu = given_silu;
   const int group = (int)(get_group_id(0) / columns), group_column = (int)(get_group_id(0) % columns);
   const long c_long = ((long)group_column * get_local_size(0) + get_local_id(0)) * VECTOR;
   if (c_long >= channels) return;
@@ -174,17 +191,10 @@ __kernel void conv1d_forward(
     }
 
 #if FIXED
-    // Whole groups of rows have no branch between their rows, so that the rows' arithmetic interleaves.
-    for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-#pragma unroll
-      for (int u = 0; u < AHEAD; u++) {
-        Values now = widen_row(ahead[u], x_type);
-        ahead[u] = load_row(PLACE(x), (t + u + AHEAD) * x_pitch + c, x_type);
-        Values y = convolve(taps, bias, window, now);
-        if (silu) y = silu_of(y);
-        store_row(PLACE(out), (t + u) * out_pitch + c, narrow_row(y, x_type), x_type);
-        shift(window, now, first);
-      }
+    if (silu) {
+      for (; t + 2 * AHEAD <= stop; t += AHEAD) rows_ahead(PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, taps, bias, true, ahead, window);
+    } else {
+      for (; t + 2 * AHEAD <= stop; t += AHEAD) rows_ahead(PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, taps, bias, false, ahead, window);
     }
 #endif
     for (; t < stop; t += AHEAD) {

@@ -24,10 +24,10 @@ __kernel void conv1d_update(
     const long weight_pitch, const long slots,
     const int tokens, const int channels, const int sequences, const int state_columns,
     const int given_length, const int per_group, const int columns, const int pad_slot,
-    const int given_width, const int given_x_type, const int given_state_type, const int given_silu) {
+    const int given_silu, const int given_width, const int given_x_type, const int given_state_type) {
   const int first = FIXED ? 0 : TAPS - given_width, width = TAPS - first;
   const int x_type = FIXED ? TYPE : given_x_type, type = FIXED ? TYPE : given_state_type;
-  const bool silu = FIXED ? SILU : given_silu;
+  const bool silu = given_silu;
   const int group = (int)(get_group_id(0) / columns), group_column = (int)(get_group_id(0) % columns);
   const long c_long = ((long)group_column * get_local_size(0) + get_local_id(0)) * VECTOR;
   if (c_long >= channels) return;

@@ -1,7 +1,6 @@
 package dev.weft.gpu.conv1d;
 
 import dev.weft.DataType;
-import dev.weft.conv1d.Activation;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.conv1d.CausalConv1dSpec.Mode;
 import dev.weft.gpu.KernelName;
@@ -13,27 +12,30 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A compiled form of one launch. With an element type, everything is fixed: x, out and states have
- * it, and rows are aligned to the channels of a work-item. Without, types, width and activation are
- * launch parameters, and a work-item owns one channel.
+ * it, and rows are aligned to the channels of a work-item. Without, types and width are launch
+ * parameters, and a work-item owns one channel.
  *
  * @param mode which launch
  * @param element the type of x, out and states, or null where each is a launch parameter
  * @param taps the width; without an element type, the most that it may be
  * @param vector neighbouring channels of a work-item
- * @param silu the activation; without an element type, false
  */
-record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector, boolean silu) {
+record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector) {
   /** Wider convolutions are a no. */
   static final int MOST_WIDTH = 32;
 
-  /** Up to here windows fit into registers; beyond, there is but the form that takes anything. */
-  private static final int MOST_FIXED_WIDTH = 8;
+  private static final int LEAST_WIDTH = 2;
 
-  /** Rows of what a work-item owns, taps and windows, in 4-byte registers. */
-  private static final int MOST_TAP_REGISTERS = 32;
+  /** Wider ones have but the form that takes anything. */
+  private static final int MOST_FIXED_WIDTH = 4;
 
-  /** Bytes of a row that one access moves. */
+  /** The least taps of the form that takes anything: fewer would save little. */
+  private static final int LEAST_TAPS = 8;
+
+  /** Bytes of the widest row that one access moves. */
   private static final int ACCESS = 16;
+
+  private static final List<DataType> TYPES = List.of(DataType.F32, DataType.F16, DataType.BF16);
 
   /** The kernel of this form. */
   KernelName kernel() {
@@ -41,9 +43,7 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
     KernelName name = KernelName.of("conv1d/" + launch, "conv1d_" + launch).with("TAPS", taps);
     return element == null
         ? name
-        : name.with("TYPE", TensorLayout.typeCode(element))
-            .with("VECTOR", vector)
-            .with("SILU", silu ? 1 : 0);
+        : name.with("TYPE", TensorLayout.typeCode(element)).with("VECTOR", vector);
   }
 
   /** How a row's start and pitch must be aligned, in bytes. */
@@ -54,29 +54,46 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
   /** The forms that launches of a spec may need, widest rows first; the last takes anything. */
   static List<Conv1dProgram> of(CausalConv1dSpec spec, Mode mode) {
     List<Conv1dProgram> forms = new ArrayList<>();
-    DataType type = spec.dataType();
-    int width = spec.width();
-    if (type == spec.stateType() && width <= MOST_FIXED_WIDTH) {
-      // Backward keeps two windows and the sums.
-      int registers = mode == Mode.BACKWARD ? MOST_TAP_REGISTERS / 2 : MOST_TAP_REGISTERS;
-      int most = ACCESS / type.bytes() / (mode == Mode.BACKWARD ? 2 : 1);
-      while (most * width > registers && most > 2) {
-        most /= 2;
-      }
-      // The widest rows, and those that an odd pitch still allows.
-      for (int vector : new int[] {most, 2}) {
-        boolean isNew = forms.isEmpty() || forms.getLast().vector() > vector;
-        if (spec.channels() % vector == 0 && isNew) {
-          forms.add(
-              new Conv1dProgram(mode, type, width, vector, spec.activation() == Activation.SILU));
+    if (spec.dataType() == spec.stateType() && spec.width() <= MOST_FIXED_WIDTH) {
+      for (int vector : vectors(mode, spec.dataType())) {
+        if (spec.channels() % vector == 0) {
+          forms.add(new Conv1dProgram(mode, spec.dataType(), spec.width(), vector));
         }
       }
     }
-    int taps = MOST_FIXED_WIDTH;
-    while (taps < width) {
+    int taps = LEAST_TAPS;
+    while (taps < spec.width()) {
       taps *= 2;
     }
-    forms.add(new Conv1dProgram(mode, null, taps, 1, false));
+    forms.add(new Conv1dProgram(mode, null, taps, 1));
     return forms;
+  }
+
+  /** Every form of every launch. */
+  static List<Conv1dProgram> all() {
+    List<Conv1dProgram> all = new ArrayList<>();
+    for (Mode mode : Mode.values()) {
+      for (DataType type : TYPES) {
+        for (int width = LEAST_WIDTH; width <= MOST_FIXED_WIDTH; width++) {
+          for (int vector : vectors(mode, type)) {
+            all.add(new Conv1dProgram(mode, type, width, vector));
+          }
+        }
+      }
+      for (int taps = LEAST_TAPS; taps <= MOST_WIDTH; taps *= 2) {
+        all.add(new Conv1dProgram(mode, null, taps, 1));
+      }
+    }
+    return all;
+  }
+
+  /**
+   * Rows of 16 bytes, or of 8 backward, where two windows and the sums must fit the registers; and
+   * of 4, for pitches that are not multiples of those.
+   */
+  private static List<Integer> vectors(Mode mode, DataType type) {
+    int most = ACCESS / type.bytes() / (mode == Mode.BACKWARD ? 2 : 1);
+    int least = type.bytes() == 2 ? 2 : most;
+    return most == least ? List.of(most) : List.of(most, least);
   }
 }

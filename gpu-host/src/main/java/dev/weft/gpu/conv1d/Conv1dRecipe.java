@@ -39,6 +39,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
   private static final int EMPTY_PER_GROUP = 32;
 
   private static final KernelName PACK = KernelName.of("conv1d/weights", "conv1d_pack");
+  private static final KernelName REDUCE = PACK.function("conv1d_reduce");
 
   private final ComputeDevice device;
   private final CausalConv1dSpec spec;
@@ -58,7 +59,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
     for (Mode mode : spec.modes()) {
       programs.addAll(Conv1dProgram.of(spec, mode));
     }
-    List<KernelName> names = new ArrayList<>(List.of(PACK, PACK.function("conv1d_reduce")));
+    List<KernelName> names = new ArrayList<>(List.of(PACK, REDUCE));
     programs.forEach(program -> names.add(program.kernel()));
     List<ComputeKernel> kernels = device.kernels(names);
     pack = kernels.get(0);
@@ -89,6 +90,13 @@ public final class Conv1dRecipe implements Conv1dKernel {
         : Support.yes();
   }
 
+  /** Every kernel that some spec asks for; for builds that compile all of them ahead. */
+  public static List<KernelName> kernels() {
+    List<KernelName> names = new ArrayList<>(List.of(PACK, REDUCE));
+    Conv1dProgram.all().forEach(program -> names.add(program.kernel()));
+    return names;
+  }
+
   @Override
   public long workspaceBytes(Mode mode, Limits limits) {
     return mode == Mode.BACKWARD
@@ -117,13 +125,13 @@ public final class Conv1dRecipe implements Conv1dKernel {
     throw new IllegalStateException("no form of " + mode + " for " + spec); // the last takes all
   }
 
-  /** What kernels of the form that takes anything have as parameters. */
+  /** The activation, and what only kernels of the form that takes anything look at. */
   private void putSpec(Arguments arguments) {
     arguments
+        .value(spec.activation() == Activation.SILU ? 1 : 0)
         .value(spec.width())
         .value(TensorLayout.typeCode(spec.dataType()))
-        .value(TensorLayout.typeCode(spec.stateType()))
-        .value(spec.activation() == Activation.SILU ? 1 : 0);
+        .value(TensorLayout.typeCode(spec.stateType()));
   }
 
   private static int emptyGroups(int sequences) {
