@@ -26,6 +26,8 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
 
   private static final int LEAST_WIDTH = 2;
 
+  private static final int USUAL_WIDTH = 4;
+
   /** Wider ones have but the form that takes anything. */
   private static final int MOST_FIXED_WIDTH = 4;
 
@@ -55,7 +57,7 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
   static List<Conv1dProgram> of(CausalConv1dSpec spec, Mode mode) {
     List<Conv1dProgram> forms = new ArrayList<>();
     if (spec.dataType() == spec.stateType() && spec.width() <= MOST_FIXED_WIDTH) {
-      for (int vector : vectors(mode, spec.dataType())) {
+      for (int vector : vectors(mode, spec.dataType(), spec.width())) {
         if (spec.channels() % vector == 0) {
           forms.add(new Conv1dProgram(mode, spec.dataType(), spec.width(), vector));
         }
@@ -75,7 +77,7 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
     for (Mode mode : Mode.values()) {
       for (DataType type : TYPES) {
         for (int width = LEAST_WIDTH; width <= MOST_FIXED_WIDTH; width++) {
-          for (int vector : vectors(mode, type)) {
+          for (int vector : vectors(mode, type, width)) {
             all.add(new Conv1dProgram(mode, type, width, vector));
           }
         }
@@ -89,11 +91,12 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
 
   /**
    * Rows of 16 bytes, or of 8 backward, where two windows and the sums must fit the registers; and
-   * of 4, for pitches that are not multiples of those.
+   * for packed tokens of the usual width, rows of 4, for pitches that are not multiples of those.
    */
-  private static List<Integer> vectors(Mode mode, DataType type) {
+  private static List<Integer> vectors(Mode mode, DataType type, int width) {
     int most = ACCESS / type.bytes() / (mode == Mode.BACKWARD ? 2 : 1);
-    int least = type.bytes() == 2 ? 2 : most;
-    return most == least ? List.of(most) : List.of(most, least);
+    return type.bytes() == 2 && width == USUAL_WIDTH && mode != Mode.UPDATE
+        ? List.of(most, 2)
+        : List.of(most);
   }
 }
