@@ -51,6 +51,7 @@ final class MobaBackwardCases {
     backward.shapes();
     backward.values();
     backward.options();
+    backward.wholeTiles();
     return backward.cases;
   }
 
@@ -137,6 +138,101 @@ final class MobaBackwardCases {
         F32,
         BF16);
     add("garbage-selection", Family.RANDOM, plain, Given.GARBAGE, F32);
+  }
+
+  /** Blocks of a multiple of 128 tokens and rows of 64 or 128 columns, as forward's cases have. */
+  private void wholeTiles() {
+    DataType[] half = {BF16, F16};
+    random("tiles-ragged", t -> new MobaSetup(t, 2, 1, 128, 128, 3, 400, 130, 1), half);
+    random("tiles-of-2", t -> new MobaSetup(t, 2, 1, 64, 256, 3, 700, 0, 200), BF16);
+    random("tiles-of-4", t -> new MobaSetup(t, 1, 1, 128, 512, 2, 1030), F16);
+    random("tiles-of-4-narrow", t -> new MobaSetup(t, 1, 1, 64, 512, 2, 600, 513), BF16);
+    random("tiles-own-block-only", t -> new MobaSetup(t, 4, 2, 128, 128, 1, 260, 31), BF16);
+    random("tiles-top-6", t -> new MobaSetup(t, 2, 1, 64, 128, 6, 900), BF16);
+    random("tiles-group-of-12", t -> new MobaSetup(t, 12, 1, 64, 128, 2, 300), BF16);
+    random("tiles-short", t -> new MobaSetup(t, 2, 1, 64, 128, 2, 63, 64, 65, 127, 129), F16);
+    random("tiles-scale-0", t -> new MobaSetup(t, 2, 1, 64, 128, 3, 400).scale(0), F16);
+    random("tiles-scale-negative", t -> new MobaSetup(t, 2, 1, 64, 128, 3, 400).scale(-0.2), BF16);
+    random("tiles-packed", t -> new MobaSetup(t, 4, 2, 64, 128, 3, 400).packed(), F16);
+    random(
+        "tiles-pitched",
+        t -> new MobaSetup(t, 2, 1, 128, 128, 3, 300).place(Placement.PITCHED),
+        BF16);
+    random(
+        "tiles-misaligned",
+        t -> new MobaSetup(t, 4, 2, 64, 128, 3, 300).place(Placement.MISALIGNED),
+        BF16);
+    random(
+        "tiles-workspace-limit",
+        t -> new MobaSetup(t, 8, 4, 64, 128, 3, 280, 60).workspaceLimit(1),
+        BF16);
+    random("tiles-much-padding", t -> new MobaSetup(t, 2, 1, 64, 128, 3, 390).padding(700), BF16);
+    Function<DataType, MobaSetup> plain = t -> new MobaSetup(t, 4, 2, 64, 128, 2, 260, 140);
+    random("tiles-dq-only", t -> plain.apply(t).gradients(true, false, false), BF16);
+    random("tiles-dk-only", t -> plain.apply(t).gradients(false, true, false), F16);
+    random("tiles-dv-only", t -> plain.apply(t).gradients(false, false, true), BF16);
+    random("tiles-faster", t -> plain.apply(t).unrepeatable(), BF16);
+    add("tiles-ties", Family.TIES, plain, Given.SELECTION, half);
+    add("tiles-ramp", Family.RAMP, plain, Given.SELECTION, BF16);
+    add("tiles-tiny", Family.TINY, plain, Given.SELECTION, F16);
+    adversarial("tiles-logits-40", t -> plain.apply(t).q(Values.normal(13)), half);
+    add("tiles-garbage-selection", Family.RANDOM, plain, Given.GARBAGE, BF16);
+    add(
+        "tiles-no-selection",
+        Family.RANDOM,
+        t -> new MobaSetup(t, 4, 2, 64, 128, 4, 400, 30),
+        Given.NONE,
+        BF16);
+    tileValues(half);
+  }
+
+  private void tileValues(DataType... half) {
+    double nan = Double.NaN;
+    adversarial(
+        "tiles-one-block-wanted-by-all",
+        t ->
+            new MobaSetup(t, 2, 1, 64, 128, 2, 500)
+                .q(Values.uniform(0.5, 1))
+                .k(Values.normal(0.1).rows(128, 256, 1)),
+        BF16);
+    Function<DataType, MobaSetup> three =
+        t -> new MobaSetup(t, 2, 1, 64, 128, 3, 112, 400, 60).q(Values.uniform(0.5, 1));
+    adversarial(
+        "tiles-nan-block",
+        t ->
+            three
+                .apply(t)
+                .k(Values.normal(1).rows(243, 246, nan))
+                .v(Values.normal(1).rows(240, 368, nan)),
+        F16);
+    // Rows before 300 do not see it, those of the same block from there on do.
+    adversarial(
+        "tiles-nan-value-unselected",
+        t ->
+            three
+                .apply(t)
+                .k(Values.normal(1).rows(240, 368, -4))
+                .v(Values.normal(1).rows(300, 301, nan)),
+        half);
+    adversarial(
+        "tiles-inf-unselected",
+        t ->
+            three
+                .apply(t)
+                .k(Values.normal(1).rows(240, 368, -4))
+                .v(Values.normal(1).rows(300, 301, Double.POSITIVE_INFINITY)),
+        BF16);
+    adversarial(
+        "tiles-nan-neighbour",
+        t ->
+            three
+                .apply(t)
+                .q(Values.normal(1).rows(112, 512, nan))
+                .k(Values.normal(1).rows(112, 512, nan))
+                .v(Values.normal(1).rows(112, 512, Double.POSITIVE_INFINITY)),
+        F16);
+    adversarial(
+        "tiles-nan-query", t -> three.apply(t).q(Values.normal(1).rows(400, 401, nan)), BF16);
   }
 
   private void random(String feature, Function<DataType, MobaSetup> setup, DataType... types) {

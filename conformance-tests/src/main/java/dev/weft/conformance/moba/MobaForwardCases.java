@@ -44,6 +44,7 @@ final class MobaForwardCases {
     forward.exact();
     forward.layouts();
     forward.hazards();
+    forward.wholeTiles();
     return forward.cases;
   }
 
@@ -263,6 +264,120 @@ final class MobaForwardCases {
             .spec(graphSpec)
             .profiles(Profile.GRAPHS)
             .runs(c -> replay(c, graph, graphSpec)));
+  }
+
+  /**
+   * Blocks of a multiple of 128 tokens and rows of 64 or 128 columns: what kernels cut into whole
+   * tiles for matrix units and copy engines. Sequences end anywhere within a tile.
+   */
+  private void wholeTiles() {
+    DataType[] half = {BF16, F16};
+    random("tiles-ragged", t -> new MobaSetup(t, 4, 2, 128, 128, 3, 300, 130, 1, 128), half);
+    random("tiles-of-2", t -> new MobaSetup(t, 2, 1, 64, 256, 3, 800, 0, 300), F16);
+    random("tiles-of-3", t -> new MobaSetup(t, 1, 1, 128, 384, 2, 900, 5), BF16);
+    random("tiles-of-4", t -> new MobaSetup(t, 1, 1, 128, 512, 2, 1100), half);
+    random("tiles-of-4-narrow", t -> new MobaSetup(t, 2, 2, 64, 512, 2, 1030, 513), F16);
+    random("tiles-own-block-only", t -> new MobaSetup(t, 4, 2, 128, 128, 1, 300, 31), F16);
+    random("tiles-top-9", t -> new MobaSetup(t, 2, 1, 64, 128, 9, 1160), BF16);
+    random("tiles-fewer-than-top", t -> new MobaSetup(t, 4, 2, 64, 128, 8, 500, 20), BF16);
+    random("tiles-group-of-12", t -> new MobaSetup(t, 12, 1, 64, 128, 2, 300), BF16);
+    random("tiles-short", t -> new MobaSetup(t, 2, 1, 64, 128, 2, 63, 64, 65, 127, 129), F16);
+    random("tiles-scale-given", t -> new MobaSetup(t, 2, 1, 128, 128, 3, 420).scale(0.3), BF16);
+    random("tiles-scale-0", t -> new MobaSetup(t, 2, 1, 64, 128, 3, 420).scale(0), F16);
+    random("tiles-scale-negative", t -> new MobaSetup(t, 2, 1, 64, 128, 3, 420).scale(-0.2), BF16);
+    random("tiles-packed", t -> new MobaSetup(t, 4, 2, 64, 128, 3, 400, 200).packed(), F16);
+    random(
+        "tiles-pitched",
+        t -> new MobaSetup(t, 4, 2, 128, 128, 3, 400).place(Placement.PITCHED),
+        BF16);
+    random(
+        "tiles-misaligned",
+        t -> new MobaSetup(t, 4, 2, 64, 128, 3, 400).place(Placement.MISALIGNED),
+        BF16);
+    random(
+        "tiles-workspace-limit",
+        t -> new MobaSetup(t, 8, 4, 64, 128, 3, 400, 60).workspaceLimit(1),
+        half);
+    random("tiles-much-padding", t -> new MobaSetup(t, 2, 1, 64, 128, 3, 390).padding(700), BF16);
+    tileValues(half);
+  }
+
+  private void tileValues(DataType... half) {
+    double nan = Double.NaN;
+    double infinity = Double.POSITIVE_INFINITY;
+    Function<DataType, MobaSetup> plain = t -> new MobaSetup(t, 4, 2, 64, 128, 3, 400, 140);
+    add("tiles-scores-1e4", Family.LARGE, plain, half);
+    add("tiles-tiny", Family.TINY, plain, F16);
+    add("tiles-ties", Family.TIES, plain, half);
+    add("tiles-ramp", Family.RAMP, plain, BF16);
+    add("tiles-selection", Family.EXACT, plain, half);
+    add("tiles-out-only", Family.EXACT, t -> plain.apply(t).outputs(false, false), BF16);
+    add("tiles-lse-only", Family.EXACT, t -> plain.apply(t).outputs(true, false), F16);
+    add(
+        "even-weights-tiles",
+        Family.EXACT,
+        t -> evenWeights(new MobaSetup(t, 2, 1, 64, 128, 4, 600, 256)),
+        half);
+    add(
+        "tiles-one-block-wanted-by-all",
+        Family.ADVERSARIAL,
+        t ->
+            new MobaSetup(t, 4, 2, 64, 128, 2, 500)
+                .q(Values.uniform(0.5, 1))
+                .k(Values.normal(0.1).rows(128, 256, 1)),
+        F16);
+    // The second sequence's second block holds rows 240 to 368; all its rows want other blocks.
+    Function<DataType, MobaSetup> three =
+        t -> new MobaSetup(t, 2, 1, 64, 128, 3, 112, 560, 150).q(Values.uniform(0.5, 1));
+    add(
+        "tiles-nan-block",
+        Family.ADVERSARIAL,
+        t ->
+            three
+                .apply(t)
+                .k(Values.normal(1).rows(243, 246, nan))
+                .v(Values.normal(1).rows(240, 368, nan)),
+        BF16);
+    // Rows before 300 do not see it, those of the same block from there on do.
+    add(
+        "tiles-nan-value-unselected",
+        Family.ADVERSARIAL,
+        t ->
+            three
+                .apply(t)
+                .k(Values.normal(1).rows(240, 368, -4))
+                .v(Values.normal(1).rows(300, 301, nan)),
+        half);
+    add(
+        "tiles-inf-unselected",
+        Family.ADVERSARIAL,
+        t ->
+            three
+                .apply(t)
+                .k(Values.normal(1).rows(240, 368, -infinity))
+                .v(Values.normal(1).rows(240, 368, infinity)),
+        F16);
+    // A value that rows of later blocks do see, wherever they select its block.
+    add(
+        "tiles-nan-value-selected",
+        Family.ADVERSARIAL,
+        t -> three.apply(t).v(Values.normal(1).rows(300, 301, nan)),
+        half);
+    add(
+        "tiles-nan-neighbour",
+        Family.ADVERSARIAL,
+        t ->
+            three
+                .apply(t)
+                .q(Values.normal(1).rows(112, 672, nan))
+                .k(Values.normal(1).rows(112, 672, nan))
+                .v(Values.normal(1).rows(112, 672, infinity)),
+        BF16);
+    add(
+        "tiles-nan-query",
+        Family.ADVERSARIAL,
+        t -> three.apply(t).q(Values.normal(1).rows(400, 401, nan)),
+        BF16);
   }
 
   private void random(String feature, Function<DataType, MobaSetup> setup, DataType... types) {
