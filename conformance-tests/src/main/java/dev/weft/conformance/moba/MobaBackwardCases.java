@@ -109,6 +109,9 @@ final class MobaBackwardCases {
                 .v(Values.normal(1).rows(62, 78, nan)),
         F32,
         BF16);
+    // Rows ahead of a NaN in their own block do not see it, keys behind it are not seen by it.
+    adversarial("nan-key", t -> plain.apply(t).k(Values.normal(1).rows(52, 53, nan)), ALL);
+    adversarial("nan-query", t -> plain.apply(t).q(Values.normal(1).rows(52, 53, nan)), ALL);
     adversarial(
         "nan-neighbour",
         t ->
@@ -231,6 +234,10 @@ final class MobaBackwardCases {
                 .k(Values.normal(1).rows(112, 512, nan))
                 .v(Values.normal(1).rows(112, 512, Double.POSITIVE_INFINITY)),
         F16);
+    // Rows ahead of it, of the same block, do not see it.
+    adversarial(
+        "tiles-nan-key", t -> three.apply(t).k(Values.normal(1).rows(300, 301, nan)), half);
+    // Keys behind it, of the same block, are not seen by it.
     adversarial(
         "tiles-nan-query", t -> three.apply(t).q(Values.normal(1).rows(400, 401, nan)), BF16);
   }

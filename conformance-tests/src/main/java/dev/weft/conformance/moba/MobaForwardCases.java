@@ -194,6 +194,17 @@ final class MobaForwardCases {
         Family.ADVERSARIAL,
         t -> plain.apply(t).q(Values.normal(1).rows(100, 101, nan)),
         F32);
+    // Where a row has to select such a block, its weight is 0, and 0 times infinity is NaN.
+    add(
+        "inf-selected",
+        Family.ADVERSARIAL,
+        t ->
+            new MobaSetup(t, 4, 2, 64, 16, 3, 60)
+                .q(Values.uniform(0.5, 1))
+                .k(Values.normal(1).rows(1, 16, -infinity))
+                .v(Values.normal(1).rows(1, 16, infinity)),
+        F32,
+        F16);
     // More NaN blocks than others: the choice among them goes by index.
     add(
         "nan-blocks-needed",
@@ -354,9 +365,19 @@ final class MobaForwardCases {
         t ->
             three
                 .apply(t)
+                .k(Values.normal(1).rows(368, 496, -infinity))
+                .v(Values.normal(1).rows(368, 496, infinity)),
+        F16);
+    // The next block's rows have but two past blocks: there 0 meets infinity.
+    add(
+        "tiles-inf-selected",
+        Family.ADVERSARIAL,
+        t ->
+            three
+                .apply(t)
                 .k(Values.normal(1).rows(240, 368, -infinity))
                 .v(Values.normal(1).rows(240, 368, infinity)),
-        F16);
+        half);
     // A value that rows of later blocks do see, wherever they select its block.
     add(
         "tiles-nan-value-selected",
