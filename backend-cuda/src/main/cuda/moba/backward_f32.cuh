@@ -15,6 +15,8 @@ struct BackwardF32 {
   static constexpr int kQuads = DP / 4 / kLanes;          // columns of a thread, by four
   static constexpr int kPitch = DP + 4;                   // rows of one column fall into different banks
 
+  static constexpr float kUnseen = -1;                    // instead of a weight
+
   struct Shared {
     alignas(16) float x[2][kRows * kPitch];
     alignas(16) float y[2][kTile * kPitch];
@@ -91,13 +93,14 @@ struct BackwardF32 {
       float2 stats = keys ? s.stats[row] : rowStats;
       bool seen = keys ? rowReach <= s.reach[row] : firstKey + row <= rowReach;
       float weight = exp2Approximate(fmaf(p[i], a.scaleLog2, -stats.x));
-      s.p[mine][row] = seen ? weight : 0.f;
-      s.ds[mine][row] = seen ? weight * (dp[i] - stats.y) : 0.f;
+      s.p[mine][row] = seen ? weight : kUnseen;
+      s.ds[mine][row] = weight * (dp[i] - stats.y);
     }
     __syncthreads();
 #pragma unroll 2
     for (int row = 0; row < kTile; row++) {
       float ds = s.ds[mine][row], weight = s.p[mine][row];
+      if (weight == kUnseen) continue;  // 0 times NaN is NaN
 #pragma unroll
       for (int i = 0; i < kQuads; i++) {
         add(sum1[i], ds, quad(s.y[0] + row * kPitch, lane + i * kLanes));

@@ -8,7 +8,7 @@
 // two warps share 16 rows, each with half of the columns of the sums, which would not fit the registers of one.
 #pragma once
 #include "../common/mma.cuh"
-#include "backward.cuh"
+#include "backward_seen.cuh"
 
 namespace weft::moba {
 
@@ -171,6 +171,11 @@ struct BackwardMma {
     }
   }
 
+  template <int kCount>
+  static __device__ __forceinline__ auto flat(float (&sum)[kCount][4]) -> float (&)[4 * kCount] {
+    return reinterpret_cast<float(&)[4 * kCount]>(sum);
+  }
+
   // Stores the thread's values of one of its rows, times a factor.
   __device__ __forceinline__ void store(const Matrix& to, i64 element, bool vector, int width, int half, float factor,
                                         const float (*sum)[4]) {
@@ -249,6 +254,12 @@ struct BackwardMma {
       if (kStages > 1) fetch(tile + 1);
       bool whole = tile >= ownTiles && tile < tiles - 1;
       if (whole) step<false>(tile % kStages, 0); else step<true>(tile % kStages, 0);
+      if (tile == ownTiles - 1 && __any_sync(~0u, !isFinite(flat(sum1)) || !isFinite(flat(sum2)))) {
+        QueryRow seen[2];
+#pragma unroll
+        for (int half = 0; half < 2; half++) seen[half] = QueryRow{rowReach[half] < block.end ? rowReach[half] : -1, kvHead, 0};
+        sumSeen<E, Side::kKeys>(a, kvHead, start, block.end, seen, column0, flat(sum1), flat(sum2));
+      }
       if (kStages == 1) {
         __syncthreads();
         fetch(tile + 1);
@@ -350,10 +361,21 @@ struct BackwardMma {
       return ownRow(a, kvHead, block.start, block.end, static_cast<uint32_t>(first) + row);
     };
     int lastRow = static_cast<int>(min(first + kRows, all) - 1);
-    rows<true>(kvHead, block.start, block.start + lastRow / a.lists.group + 1, rowAt);
+    int to = block.start + lastRow / a.lists.group + 1;
+    rows<true>(kvHead, block.start, to, rowAt);
+    QueryRow mine[2];
+    bool spoiled = false;  // where a row's own numbers are not finite, its gradient cannot be
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      QueryRow row = rowAt(m0 + lane / 4 + 8 * half);
+      mine[half] = rowAt(m0 + lane / 4 + 8 * half);
+      spoiled |= mine[half].exists() && isfinite(rowStats[half].x) && isfinite(rowStats[half].y);
+    }
+    if (__any_sync(~0u, spoiled && !isFinite(flat(sum1)))) {
+      sumSeen<E, kSide>(a, kvHead, block.start, to, mine, column0, flat(sum1), flat(sum1));
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      QueryRow row = mine[half];
       if (!row.exists()) continue;
       Home home = a.lists.homes[row.token];
       i64 entry = head * a.lists.entriesPerHead +

@@ -10,7 +10,7 @@
 // twice, as the next is loaded meanwhile; Y 32 KiB, three stages.
 #pragma once
 #include "../common/hopper.cuh"
-#include "backward.cuh"
+#include "backward_seen.cuh"
 
 namespace weft::moba {
 
@@ -330,6 +330,14 @@ struct BackwardWgmma {
         hopper::async_proxy_fence();
         if (tile < w.ownTiles) {
           meetQueries<true>(ring.at, x1, x2, dk, dv, static_cast<uint32_t>(tile) * kTile, own, w.ownRows);
+          if (tile == w.ownTiles - 1 && __any_sync(~0u, !isFinite(dk) || !isFinite(dv))) {
+            QueryRow keys[2];
+            int left = w.end - w.start - firstKey;
+            asm volatile("" : "+r"(left));  // not to be kept for this during the loop
+#pragma unroll
+            for (int half = 0; half < 2; half++) keys[half] = QueryRow{left > 8 * half ? w.end - left + 8 * half : -1, w.kvHead, 0};
+            sumSeen<E, Side::kKeys>(a, w.kvHead, w.start, w.end, keys, 0, dk, dv);
+          }
         } else if (tile == w.tiles - 1) {
           meetQueries<true>(ring.at, x1, x2, dk, dv, static_cast<uint32_t>(tile - w.ownTiles) * kTile, all, w.listRows);
         } else {
@@ -545,6 +553,14 @@ struct BackwardWgmma {
           meetKeys<false>(at.at, x1, x2, dq, stats, 0, reach);
         }
         if (!keeps) release(at.at);
+      }
+      if constexpr (kSide == Side::kOwn) {
+        bool spoiled = false;  // where a row's own numbers are not finite, its gradient cannot be
+#pragma unroll
+        for (int half = 0; half < 2; half++) spoiled |= row[half].exists() && isfinite(stats[half].x) && isfinite(stats[half].y);
+        if (__any_sync(~0u, spoiled && !isFinite(dq))) {
+          sumSeen<E, kSide>(a, a.firstHead + item.head, item.from, item.to, row, 0, dq, dq);
+        }
       }
       if (!item.same) {
         ring = at;

@@ -14,6 +14,7 @@
 // and its partial results are read whole, kAtOnce at a time without a branch between them; they are added in the order
 // of slots, so results repeat bit for bit. Their lse are fetched before the products begin, -inf for slots without a
 // block: the partial results of these were never written, but are within scratch memory, so they are read and dropped.
+// A block whose scores are all -inf counts (kLowest), as infinite values that it may hold give NaN.
 //
 // Shared memory, D = 128: 16 KiB each of queries, keys and values, and 256 bytes for each slot of lse; three thread
 // blocks of 168 registers.
@@ -48,6 +49,7 @@ struct OwnBlock {
   static constexpr int kShared = kSlotLse;            // and kRows * 4 for each slot
   static constexpr int kLanes = kD / 8;  // of a row, when merging
   static constexpr int kAtOnce = 8;      // partial results that a lane loads before it adds the first
+  static constexpr float kLowest = -3.402823466e38f;
 
   const OwnArguments& a;
   char* shared;
@@ -207,6 +209,7 @@ struct OwnBlock {
       float lse = -INFINITY;
       if (token < b.end && a.selection.block(Home{block, b.first}, token, query, slot) >= 0) {
         lse = __ldg(a.partialLse + entry(row) + slot);
+        if (lse == -INFINITY) lse = kLowest;
       }
       *reinterpret_cast<float*>(shared + kSlotLse + i * 4) = lse;
     }
@@ -243,7 +246,7 @@ struct OwnBlock {
       own.x = own.x == -INFINITY ? -INFINITY : own.x * a.scaleLog2;
       float top = own.x;
       for (int slot = 0; slot < slots; slot++) top = fmaxf(top, ofSlots[slot]);
-      float shift = top == -INFINITY ? 0.0f : top;
+      float shift = top <= kLowest ? 0.0f : top;
       float weight = exp2Flushing(own.x - shift), sum = own.y * weight;
       const float4* from = reinterpret_cast<const float4*>(shared + r * kOutPitch + part * 32);
       float4 low = from[0], high = from[1];
@@ -273,7 +276,7 @@ struct OwnBlock {
           }
         }
       }
-      float inverse = reciprocal(sum);
+      float inverse = sum == 0 ? NAN : reciprocal(sum);  // 0: all scores are -inf
       uint4 result = make_uint4(E::narrowPair(acc[0] * inverse, acc[1] * inverse),
                                 E::narrowPair(acc[2] * inverse, acc[3] * inverse),
                                 E::narrowPair(acc[4] * inverse, acc[5] * inverse),

@@ -46,7 +46,7 @@ struct Rows {
   }
 
   // Takes in a tile of scores, which become exp(scale * (score - max)); returns in `keep` the factors by which what
-  // was accumulated before must be multiplied. scaleLog2 = scale * log2(e) >= 0.
+  // was accumulated before must be multiplied. scaleLog2 = scale * log2(e) > 0.
   template <int kCount>
   __device__ __forceinline__ void take(float (&s)[kCount], float scaleLog2, float (&keep)[2]) {
 #pragma unroll
@@ -61,7 +61,6 @@ struct Rows {
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
       float shift = top == -INFINITY ? 0.0f : top * scaleLog2;
       keep[h] = exp2Flushing(fmaf(max[h], scaleLog2, -shift));
-      if (max[h] == -INFINITY) keep[h] = 0;  // nothing was accumulated; scale may be 0
       max[h] = top;
       float a = 0, b = 0;
 #pragma unroll

@@ -85,5 +85,6 @@ class MobaHopperKernelsTest {
     assertTrue(MobaHopperTiles.of(spec().valueDim(64).build()).isEmpty());
     assertTrue(MobaHopperTiles.of(spec().blockSize(192).build()).isEmpty());
     assertTrue(MobaHopperTiles.of(spec().scale(-1).build()).isEmpty());
+    assertTrue(MobaHopperTiles.of(spec().scale(0).build()).isEmpty());
   }
 }
