@@ -235,8 +235,7 @@ final class MobaBackwardCases {
                 .v(Values.normal(1).rows(112, 512, Double.POSITIVE_INFINITY)),
         F16);
     // Rows ahead of it, of the same block, do not see it.
-    adversarial(
-        "tiles-nan-key", t -> three.apply(t).k(Values.normal(1).rows(300, 301, nan)), half);
+    adversarial("tiles-nan-key", t -> three.apply(t).k(Values.normal(1).rows(300, 301, nan)), half);
     // Keys behind it, of the same block, are not seen by it.
     adversarial(
         "tiles-nan-query", t -> three.apply(t).q(Values.normal(1).rows(400, 401, nan)), BF16);

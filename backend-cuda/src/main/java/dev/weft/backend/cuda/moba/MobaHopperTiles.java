@@ -34,7 +34,8 @@ record MobaHopperTiles(DataType type, int columns) {
   private static final int RESIDENT_RUN = 8;
 
   static Optional<MobaHopperTiles> of(MobaAttentionSpec spec) {
-    // With a scale below zero the largest score is not the largest exponent; 0 times a masked key's minus infinity is
+    // With a scale below zero the largest score is not the largest exponent; 0 times a masked key's
+    // minus infinity is
     // NaN.
     if (spec.headDim() != spec.valueDim()
         || spec.blockSize() % PAST_KEYS != 0
