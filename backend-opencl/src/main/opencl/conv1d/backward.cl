@@ -10,7 +10,7 @@
 // W-1 rows of x and of g; d[e] is complete W-1 rows later, so a tile computes g for W-1 rows past its end. A tile owns
 // the tokens that it holds and the dinitial of the sequences that start in it; no two write the same value. The sums of a
 // tile go to `partial`, and conv1d_reduce adds tiles in ascending order, so that results do not depend on scheduling.
-// Tiles are long, so that partials stay small. No local memory, no barriers.
+// Tiles are long, so that partials stay small. No barriers.
 #include "states.clh"
 
 // A multiple of W-1, so that in the unrolled loop the windows' rows change their names instead of moving.
@@ -68,7 +68,7 @@ static inline void rows_ahead(const __global uchar *restrict x, long x_pitch, co
 }
 #endif
 
-__kernel void conv1d_backward(
+__kernel WORK_GROUP void conv1d_backward(
     READS(x),                  // [T, C]
     READS(dout),               // [T, C]
     WRITES(dx),                // [T, C]; none: not asked for
@@ -81,20 +81,19 @@ __kernel void conv1d_backward(
     STATES(dinitial),          // [B, C, W-1]; none: not asked for
     WRITES(partial),           // [tiles, W + 1, weight_pitch] float; none: no parameter gradient is asked for
     const long x_pitch, const long dout_pitch, const long dx_pitch, const long weight_pitch,
-    const int tokens, const int channels, const int sequences, const int pad_slot,
-    const int tile, const int tiles, const int columns, const int empty_per_group,
+    const int tokens, const int sequences, const int pad_slot,
+    const int tile, const int tiles, const int items, const int empty_per_item,
     const int given_silu, const int given_width, const int given_x_type, const int given_state_type) {
   const int first = FIXED ? 0 : TAPS - given_width, width = TAPS - first;
   const int x_type = FIXED ? TYPE : given_x_type, type = FIXED ? TYPE : given_state_type;
   const bool silu = given_silu;
-  const int group = (int)(get_group_id(0) / columns), group_column = (int)(get_group_id(0) % columns);
-  const long c_long = ((long)group_column * get_local_size(0) + get_local_id(0)) * VECTOR;
-  if (c_long >= channels) return;
-  const int c = (int)c_long;
+  int c;
+  const int number = tile_of(items, &c);  // of the tile
   const __global int *cu = CONST_AT(int, cu_seqlens);
 
-  if (group >= tiles) {  // dinitial of empty sequences is their dfinal
-    int begin = (group - tiles) * empty_per_group, limit = min(begin + empty_per_group, sequences);
+  if (number >= tiles) {  // dinitial of empty sequences is their dfinal
+    if (!GIVEN(dinitial)) return;
+    int begin = (number - tiles) * empty_per_item, limit = min(begin + empty_per_item, sequences);
     for (int s = begin; s < limit; s++) {
       if (start_of(cu, s, tokens) < start_of(cu, s + 1, tokens)) continue;
       bool skipped = GIVEN(cache_indices) && slot_of(CONST_AT(int, cache_indices), s, pad_slot, LONG_MAX) < 0;
@@ -108,7 +107,7 @@ __kernel void conv1d_backward(
     return;
   }
 
-  const int from = group * tile, to = (int)min((long)from + tile, (long)tokens);
+  const int from = number * tile, to = (int)min((long)from + tile, (long)tokens);
   Values taps[TAPS], reversed[TAPS], bias, dw[TAPS], db = (Values)(0.0f);
   load_taps(CONST_AT(float, weights), weight_pitch, c, first, taps, &bias);
 #pragma unroll
@@ -234,7 +233,7 @@ __kernel void conv1d_backward(
   }
 
   if (GIVEN(partial)) {
-    __global float *p = AT(float, partial) + (long)group * (width + 1) * weight_pitch + c;
+    __global float *p = AT(float, partial) + (long)number * (width + 1) * weight_pitch + c;
 #pragma unroll
     for (int k = 0; k <= TAPS; k++) {
       if (k >= first) {

@@ -1,15 +1,14 @@
 // Causal conv1d, forward: packed sequences, states in and out, one launch, no host read.
 //
 // Work. A work-item owns VECTOR neighbouring channels and walks a tile of `tile` tokens; the window of the last W-1
-// rows, the taps and the bias stay in registers as F32. The grid is flat, group = tile * columns + column, so that the
-// groups of one tile run together: full rows, and the W-1 rows before a tile are in cache. AHEAD rows are on their way
-// to registers before they are needed. No local memory, no barriers.
+// rows, the taps and the bias stay in registers as F32. The work-items of one tile run together: full rows, and the W-1
+// rows before a tile are in cache. AHEAD rows are on their way to registers before they are needed. No barriers.
 //
-// Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the group that starts a
-// sequence is the only one that reads its state, and the same one writes the new state (from the last rows of x): slots
-// are updated in place without a second launch.
+// Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the tile in which a
+// sequence starts is the only one that reads its state, and the same one writes the new state (from the last rows of x):
+// slots are updated in place without a second launch.
 //
-// Empty sequences own no token; groups beyond the tiles write their initial_out, where that is asked for.
+// Empty sequences own no token; work-items beyond the tiles write their initial_out, where that is asked for.
 #include "states.clh"
 
 // A multiple of W-1, so that in the unrolled loop the window's rows change their names instead of moving.
@@ -85,7 +84,7 @@ static inline void rows_ahead(const __global uchar *restrict x, long x_pitch, __
 }
 #endif
 
-__kernel void conv1d_forward(
+__kernel WORK_GROUP void conv1d_forward(
     READS(x),                  // [T, C]
     WRITES(out),               // [T, C]
     READS(weights),            // packed, see rows.clh
@@ -96,22 +95,21 @@ __kernel void conv1d_forward(
     STATES(states),            // [slots, C, S]
     STATES(initial_out),       // [B, C, W-1]; none: not asked for
     const long x_pitch, const long out_pitch, const long weight_pitch, const long slots,
-    const int tokens, const int channels, const int sequences, const int state_columns,
-    const int tile, const int tiles, const int columns, const int pad_slot,
+    const int tokens, const int sequences, const int state_columns,
+    const int tile, const int tiles, const int items, const int pad_slot,
     const int given_silu, const int given_width, const int given_x_type, const int given_state_type,
-    const int empty_per_group) {
+    const int empty_per_item) {
   const int first = FIXED ? 0 : TAPS - given_width;
   const int x_type = FIXED ? TYPE : given_x_type, type = FIXED ? TYPE : given_state_type;
   const bool silu = given_silu;
-  const int group = (int)(get_group_id(0) / columns), group_column = (int)(get_group_id(0) % columns);
-  const long c_long = ((long)group_column * get_local_size(0) + get_local_id(0)) * VECTOR;
-  if (c_long >= channels) return;
-  const int c = (int)c_long;
+  int c;
+  const int number = tile_of(items, &c);  // of the tile
   const __global int *cu = CONST_AT(int, cu_seqlens);
   const bool with_states = GIVEN(cache_indices), ring = GIVEN(positions);
 
-  if (group >= tiles) {
-    int begin = (group - tiles) * empty_per_group, limit = min(begin + empty_per_group, sequences);
+  if (number >= tiles) {
+    if (!GIVEN(initial_out)) return;
+    int begin = (number - tiles) * empty_per_item, limit = min(begin + empty_per_item, sequences);
     for (int s = begin; s < limit; s++) {
       if (start_of(cu, s, tokens) < start_of(cu, s + 1, tokens)) continue;
       int slot = slot_of(CONST_AT(int, cache_indices), s, pad_slot, slots);
@@ -123,7 +121,7 @@ __kernel void conv1d_forward(
     return;
   }
 
-  const int from = group * tile, to = (int)min((long)from + tile, (long)tokens);
+  const int from = number * tile, to = (int)min((long)from + tile, (long)tokens);
   // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but nothing is
   // computed from them.)
   Row ahead[AHEAD];

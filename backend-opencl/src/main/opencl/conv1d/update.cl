@@ -1,8 +1,8 @@
 // Causal conv1d, decoding step: a few new tokens for each slot, the state updated in place.
 //
-// Work. A work-item owns VECTOR channels of `per_group` sequences, one after another, with the taps in registers; x, the
+// Work. A work-item owns VECTOR channels of `per_item` sequences, one after another, with the taps in registers; x, the
 // state and the output of a token are each read or written once, as wide as layout allows. x and out may be one tensor:
-// a row is read before its output is written, and nothing reads it again. No local memory, no barriers.
+// a row is read before its output is written, and nothing reads it again. No barriers.
 #include "states.clh"
 
 // What one step of one sequence reads.
@@ -11,7 +11,7 @@ typedef struct {
   int slot;  // -1: skipped
 } Step;
 
-__kernel void conv1d_update(
+__kernel WORK_GROUP void conv1d_update(
     CHANGES(x),                // [B, L, C], or ragged [T, C]
     CHANGES(out),
     READS(weights),            // packed, see rows.clh
@@ -22,20 +22,18 @@ __kernel void conv1d_update(
     STATES(states),            // [slots, C, S]
     const long x_sequence, const long x_token, const long out_sequence, const long out_token,
     const long weight_pitch, const long slots,
-    const int tokens, const int channels, const int sequences, const int state_columns,
-    const int given_length, const int per_group, const int columns, const int pad_slot,
+    const int tokens, const int sequences, const int state_columns,
+    const int given_length, const int per_item, const int items, const int pad_slot,
     const int given_silu, const int given_width, const int given_x_type, const int given_state_type) {
   const int first = FIXED ? 0 : TAPS - given_width, width = TAPS - first;
   const int x_type = FIXED ? TYPE : given_x_type, type = FIXED ? TYPE : given_state_type;
   const bool silu = given_silu;
-  const int group = (int)(get_group_id(0) / columns), group_column = (int)(get_group_id(0) % columns);
-  const long c_long = ((long)group_column * get_local_size(0) + get_local_id(0)) * VECTOR;
-  if (c_long >= channels) return;
-  const int c = (int)c_long;
+  int c;
+  const int begin = tile_of(items, &c) * per_item, limit = min(begin + per_item, sequences);
+  if (begin >= sequences) return;
   const __global int *indices = CONST_AT(int, cache_indices);
   Values taps[TAPS], bias;
   load_taps(CONST_AT(float, weights), weight_pitch, c, first, taps, &bias);
-  const int begin = group * per_group, limit = min(begin + per_group, sequences);
 
 #if FIXED
   // One token each, states that are the window: the usual step. The next sequence's rows travel while one is worked on.

@@ -15,16 +15,16 @@ public record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   private static final int WARP = 32;
 
   /** Blocks for each multiprocessor that fill the device; it holds four, by their registers. */
-  private static final int WANTED_BLOCKS = 3;
+  static final int WANTED_BLOCKS = 3;
 
-  private static final int FORWARD_RESIDENT_BLOCKS = 4;
+  static final int FORWARD_RESIDENT_BLOCKS = 4;
   private static final int MOST_FORWARD_TILE = 64;
   private static final int MOST_TILE_OF_ONE_WAVE = 128;
   private static final int LEAST_BACKWARD_TILE = 32;
   private static final int MOST_BACKWARD_TILES = 256;
   private static final int BACKWARD_RESIDENT_BLOCKS = 3;
   private static final int BACKWARD_BLOCK_CHANNELS = 512;
-  private static final int MOST_SEQUENCES_PER_BLOCK = 8;
+  static final int MOST_SEQUENCES_PER_BLOCK = 8;
 
   /** Threads of a block: as many as leave the fewest idle in the last column. */
   private static int threads(int channels, int vector) {
@@ -41,7 +41,7 @@ public record Conv1dPlan(int threads, int columns, int tile, int tiles) {
     return best;
   }
 
-  private static int ceil(long a, long b) {
+  static int ceil(long a, long b) {
     return Math.toIntExact((a + b - 1) / b);
   }
 
@@ -50,17 +50,27 @@ public record Conv1dPlan(int threads, int columns, int tile, int tiles) {
       int channels, int vector, int tokens, long sequences, int multiprocessors) {
     int threads = threads(channels, vector);
     int columns = ceil(channels, (long) threads * vector);
-    // Whole waves: blocks of about the same length begin and end together, and no last wave runs
+    int tile = forwardTile((long) FORWARD_RESIDENT_BLOCKS * multiprocessors / columns, tokens, sequences);
+    return new Conv1dPlan(threads, columns, tile, ceil(tokens, tile));
+  }
+
+  /**
+   * Tokens of a tile of a forward pass.
+   *
+   * @param wave tiles that run at once
+   */
+  static int forwardTile(long wave, int tokens, long sequences) {
+    long atOnce = Math.max(1, wave);
+    // Whole waves: tiles of about the same length begin and end together, and no last wave runs
     // alone.
-    long wave = Math.max(1, (long) FORWARD_RESIDENT_BLOCKS * multiprocessors / columns);
     long waves =
-        tokens <= wave * MOST_TILE_OF_ONE_WAVE ? 1 : ceil(tokens, wave * MOST_FORWARD_TILE);
-    int tile = Math.max(2, ceil(tokens, wave * waves));
+        tokens <= atOnce * MOST_TILE_OF_ONE_WAVE ? 1 : ceil(tokens, atOnce * MOST_FORWARD_TILE);
+    int tile = Math.max(2, ceil(tokens, atOnce * waves));
     // Sequences of a tile are walked one after another, each waiting for its state.
     while (tile > 2 && sequences > 0 && tile > 2 * (tokens / sequences + 1)) {
       tile /= 2;
     }
-    return new Conv1dPlan(threads, columns, tile, ceil(tokens, tile));
+    return tile;
   }
 
   /** Cuts an update: several sequences for each block once there are enough to fill the device. */

@@ -33,10 +33,10 @@ import org.jspecify.annotations.Nullable;
  * local memory nor barriers.
  */
 public final class Conv1dRecipe implements Conv1dKernel {
-  private static final int GROUP_SIZE = 128;
+  private static final int GROUP_SIZE = Conv1dTiles.GROUP_SIZE;
 
-  /** Sequences that one group looks through for empty ones. */
-  private static final int EMPTY_PER_GROUP = 32;
+  /** Sequences that one work-item looks through for empty ones. */
+  private static final int EMPTY_PER_ITEM = 32;
 
   private static final KernelName PACK = KernelName.of("conv1d/weights", "conv1d_pack");
   private static final KernelName REDUCE = PACK.function("conv1d_reduce");
@@ -100,9 +100,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
   @Override
   public long workspaceBytes(Mode mode, Limits limits) {
     return mode == Mode.BACKWARD
-        ? Conv1dPlan.backwardTiles(
-                spec.channels(), spec.width(), limits.tokens(), spec.workspaceLimit(), computeUnits)
-            * Conv1dPlan.partialBytes(spec.channels(), spec.width())
+        ? mostTiles(limits.tokens()) * Conv1dPlan.partialBytes(spec.channels(), spec.width())
         : 0;
   }
 
@@ -134,8 +132,20 @@ public final class Conv1dRecipe implements Conv1dKernel {
         .value(TensorLayout.typeCode(spec.stateType()));
   }
 
-  private static int emptyGroups(int sequences) {
-    return (sequences + EMPTY_PER_GROUP - 1) / EMPTY_PER_GROUP;
+  /** Of a backward pass. */
+  private int mostTiles(long tokens) {
+    return Conv1dPlan.backwardTiles(
+        spec.channels(), spec.width(), tokens, spec.workspaceLimit(), computeUnits);
+  }
+
+  /** Work-items that own all channels together. */
+  private int items(Conv1dProgram program) {
+    return spec.channels() / program.vector();
+  }
+
+  /** Tiles of work-items that look for empty sequences. */
+  private static int emptyTiles(int sequences) {
+    return (sequences + EMPTY_PER_ITEM - 1) / EMPTY_PER_ITEM;
   }
 
   @Override
@@ -150,10 +160,10 @@ public final class Conv1dRecipe implements Conv1dKernel {
     Compiled chosen = choose(Mode.FORWARD, a.x(), a.out());
     Conv1dProgram program = chosen.program;
     int tokens = TensorLayout.tokens(a.x().size(0));
-    Conv1dPlan plan =
-        Conv1dPlan.forward(spec.channels(), program.vector(), tokens, sequences, computeUnits);
-    int emptyGroups = a.initialStatesOut() == null ? 0 : emptyGroups(sequences);
-    long groups = ((long) plan.tiles() + emptyGroups) * plan.columns();
+    Conv1dTiles plan =
+        Conv1dTiles.forward(items(program), tokens, sequences, computeUnits);
+    int emptyTiles = a.initialStatesOut() == null ? 0 : emptyTiles(sequences);
+    long groups = plan.groups(emptyTiles);
     if (groups == 0) {
       return;
     }
@@ -175,16 +185,15 @@ public final class Conv1dRecipe implements Conv1dKernel {
         .value(weights.pitch())
         .value(states == null ? 0L : states.size(0))
         .value(tokens)
-        .value(spec.channels())
         .value(sequences)
         .value(states == null ? 0 : Math.toIntExact(states.size(2)))
         .value(plan.tile())
         .value(plan.tiles())
-        .value(plan.columns())
+        .value(plan.items())
         .value(spec.padSlotId());
     putSpec(arguments);
-    arguments.value(EMPTY_PER_GROUP);
-    stream.dispatch(chosen.kernel, groups, 1, 1, plan.threads());
+    arguments.value(EMPTY_PER_ITEM);
+    stream.dispatch(chosen.kernel, groups, 1, 1, GROUP_SIZE);
   }
 
   @Override
@@ -201,7 +210,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
     Tensor states = a.states();
     Compiled chosen = choose(Mode.UPDATE, x, out);
     Conv1dProgram program = chosen.program;
-    Conv1dPlan plan = Conv1dPlan.update(spec.channels(), program.vector(), sequences, computeUnits);
+    Conv1dTiles plan = Conv1dTiles.update(items(program), sequences, computeUnits);
     int token = lengths == null ? 1 : 0; // the dimension of tokens
     Arguments arguments =
         stream
@@ -222,15 +231,14 @@ public final class Conv1dRecipe implements Conv1dKernel {
         .value(weights.pitch())
         .value(states.size(0))
         .value(lengths == null ? 0 : TensorLayout.tokens(x.size(0)))
-        .value(spec.channels())
         .value(sequences)
         .value(Math.toIntExact(states.size(2)))
         .value(lengths == null ? Math.toIntExact(x.size(1)) : 0)
         .value(plan.tile())
-        .value(plan.columns())
+        .value(plan.items())
         .value(spec.padSlotId());
     putSpec(arguments);
-    stream.dispatch(chosen.kernel, (long) plan.tiles() * plan.columns(), 1, 1, plan.threads());
+    stream.dispatch(chosen.kernel, plan.groups(0), 1, 1, GROUP_SIZE);
   }
 
   @Override
@@ -241,22 +249,15 @@ public final class Conv1dRecipe implements Conv1dKernel {
     boolean parameters = a.dweight() != null || a.dbias() != null;
     Compiled chosen = choose(Mode.BACKWARD, a.x(), a.dout(), a.dx());
     int tokens = sequences == 0 ? 0 : TensorLayout.tokens(a.x().size(0));
-    Conv1dPlan plan =
-        Conv1dPlan.backward(
-            spec.channels(),
-            chosen.program.vector(),
-            spec.width(),
-            tokens,
-            spec.workspaceLimit(),
-            computeUnits);
+    Conv1dTiles plan = Conv1dTiles.backward(items(chosen.program), tokens, mostTiles(tokens));
     BackendMemory scratch = context.workspace();
     Region partial =
         parameters && scratch != null ? new Region(scratch, context.workspaceOffset()) : null;
-    int emptyGroups = a.dinitialStates() == null ? 0 : emptyGroups(sequences);
-    long groups = ((long) plan.tiles() + emptyGroups) * plan.columns();
+    int emptyTiles = a.dinitialStates() == null ? 0 : emptyTiles(sequences);
+    long groups = plan.groups(emptyTiles);
     if (groups > 0 && (parameters || a.dx() != null || a.dinitialStates() != null)) {
       putPass(stream.arguments(), weights, a, chosen.program, plan, tokens, partial);
-      stream.dispatch(chosen.kernel, groups, 1, 1, plan.threads());
+      stream.dispatch(chosen.kernel, groups, 1, 1, GROUP_SIZE);
     }
     if (parameters) {
       reduce(stream, weights, a, partial, plan.tiles());
@@ -268,7 +269,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
       PackedWeights weights,
       Conv1dBackward a,
       Conv1dProgram program,
-      Conv1dPlan plan,
+      Conv1dTiles plan,
       int tokens,
       @Nullable Region partial) {
     Tensor dx = a.dx();
@@ -290,13 +291,12 @@ public final class Conv1dRecipe implements Conv1dKernel {
         .value(dx == null ? 0L : TensorLayout.stride(dx, 0))
         .value(weights.pitch())
         .value(tokens)
-        .value(spec.channels())
         .value(Math.toIntExact(a.cuSeqlens().size(0) - 1))
         .value(spec.padSlotId())
         .value(plan.tile())
         .value(plan.tiles())
-        .value(plan.columns())
-        .value(EMPTY_PER_GROUP);
+        .value(plan.items())
+        .value(EMPTY_PER_ITEM);
     putSpec(arguments);
   }
 
