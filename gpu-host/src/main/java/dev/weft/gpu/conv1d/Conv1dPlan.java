@@ -50,7 +50,8 @@ public record Conv1dPlan(int threads, int columns, int tile, int tiles) {
       int channels, int vector, int tokens, long sequences, int multiprocessors) {
     int threads = threads(channels, vector);
     int columns = ceil(channels, (long) threads * vector);
-    int tile = forwardTile((long) FORWARD_RESIDENT_BLOCKS * multiprocessors / columns, tokens, sequences);
+    int tile =
+        forwardTile((long) FORWARD_RESIDENT_BLOCKS * multiprocessors / columns, tokens, sequences);
     return new Conv1dPlan(threads, columns, tile, ceil(tokens, tile));
   }
 

@@ -15,6 +15,7 @@ import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
+import dev.weft.gpu.MatrixUnits;
 import dev.weft.gpu.Region;
 import dev.weft.gpu.TensorLayout;
 import dev.weft.spi.BackendBinding;
@@ -60,7 +61,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
       programs.addAll(Conv1dProgram.of(spec, mode));
     }
     List<KernelName> names = new ArrayList<>(List.of(PACK, REDUCE));
-    programs.forEach(program -> names.add(program.kernel()));
+    programs.forEach(program -> names.add(onDevice(program)));
     List<ComputeKernel> kernels = device.kernels(names);
     pack = kernels.get(0);
     reduce = kernels.get(1);
@@ -88,6 +89,14 @@ public final class Conv1dRecipe implements Conv1dKernel {
                 + " work-items are needed, the device has at most "
                 + traits.mostGroupSize())
         : Support.yes();
+  }
+
+  /** With NVIDIA's own instructions, where they proved themselves. */
+  private KernelName onDevice(Conv1dProgram program) {
+    MatrixUnits units = device.traits().matrixUnits();
+    return units == MatrixUnits.NVIDIA_MMA
+        ? program.kernel().with("MATRIX", units.code())
+        : program.kernel();
   }
 
   /** Every kernel that some spec asks for; for builds that compile all of them ahead. */
@@ -160,8 +169,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
     Compiled chosen = choose(Mode.FORWARD, a.x(), a.out());
     Conv1dProgram program = chosen.program;
     int tokens = TensorLayout.tokens(a.x().size(0));
-    Conv1dTiles plan =
-        Conv1dTiles.forward(items(program), tokens, sequences, computeUnits);
+    Conv1dTiles plan = Conv1dTiles.forward(items(program), tokens, sequences, computeUnits);
     int emptyTiles = a.initialStatesOut() == null ? 0 : emptyTiles(sequences);
     long groups = plan.groups(emptyTiles);
     if (groups == 0) {

@@ -13,9 +13,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The OpenCL C sources in the jar. Includes are put in their place here, as the preprocessor would
- * (a file says by a guard that once is enough; {@code common/tile.clh} is included for each shape of
- * tile), so that a program is one text: no driver has to find a folder, and a hash of the text covers
- * everything.
+ * (a file says by a guard that once is enough; {@code common/tile.clh} is included for each shape
+ * of tile), so that a program is one text: no driver has to find a folder, and a hash of the text
+ * covers everything.
  */
 final class KernelSources {
   private static final Pattern INCLUDE =
@@ -39,7 +39,9 @@ final class KernelSources {
     String content = resource(file);
     if (content == null || within.contains(file)) {
       throw new IllegalArgumentException(
-          (content == null ? "there is no OpenCL C source " : "an OpenCL C source includes itself: ")
+          (content == null
+                  ? "there is no OpenCL C source "
+                  : "an OpenCL C source includes itself: ")
               + file);
     }
     within.push(file);
