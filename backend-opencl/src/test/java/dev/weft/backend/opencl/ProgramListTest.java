@@ -25,7 +25,7 @@ class ProgramListTest {
     assertEquals(programs(Conv1dRecipe.kernels()), listed("conv1d/"));
   }
 
-  private static TreeSet<String> programs(List<KernelName> kernels) {
+  private static Set<String> programs(List<KernelName> kernels) {
     return kernels.stream()
         .map(kernel ->
             kernel.source()
@@ -36,7 +36,7 @@ class ProgramListTest {
         .collect(Collectors.toCollection(TreeSet::new));
   }
 
-  private static TreeSet<String> listed(String folder) throws IOException {
+  private static Set<String> listed(String folder) throws IOException {
     return Files.readAllLines(LIST).stream()
         .filter(line -> line.startsWith(folder))
         .collect(Collectors.toCollection(TreeSet::new));
