@@ -26,9 +26,9 @@ import java.util.regex.Pattern;
  * own compiler builds kernels when they are prepared.
  *
  * <p>Arguments: folder of sources, list of programs, folder of outputs, chips between commas (such
- * as gfx942,gfx1100; all, or none). A line of the list is a source and the constants that a recipe
- * compiles it with, without MATRIX and WAVE, which the chip decides. A source that has no line is
- * an error, and so is a symbol that nobody defines.
+ * as gfx942,gfx1100; all, or none). A line of the list is a family of chips, a source, and the
+ * constants that a recipe compiles it with there. A source that has no line is an error, and so is
+ * a symbol that nobody defines.
  *
  * <p>Writes kernels.tsv (a line for each chip, program and kernel) and kernels.md (a line for each
  * kernel: the most over its programs). A program is compiled again when its source, a file that it
@@ -68,6 +68,9 @@ void main(String[] args) throws Exception {
     Map<String, Future<List<String>>> jobs = new TreeMap<>();
     for (Chip chip : chips) {
       for (Program program : programs) {
+        if (!program.family().equals(chip.family())) {
+          continue;
+        }
         Job job = new Job(chip, program, from, stamps);
         kept.add(job.stamp().getFileName().toString());
         jobs.put(chip + " " + program, pool.submit(() -> compile(tools.get(), version, job)));
@@ -90,7 +93,7 @@ void main(String[] args) throws Exception {
   Files.writeString(to.resolve("kernels.md"), summary(lines, chips));
   IO.println(
       "AMD: "
-          + programs.size()
+          + kept.size()
           + " programs, "
           + lines.size()
           + " kernels for "
@@ -100,8 +103,7 @@ void main(String[] args) throws Exception {
           + " s");
 }
 
-/** A chip, the tier of common/matrix.clh that it gets at run time, and its wave. */
-record Chip(String name, int matrix, int wave) {
+record Chip(String name, String family) {
   @Override
   public String toString() {
     return name;
@@ -110,10 +112,10 @@ record Chip(String name, int matrix, int wave) {
 
 final List<Chip> CHIPS =
     List.of(
-        new Chip("gfx90a", 2, 64),
-        new Chip("gfx942", 2, 64),
-        new Chip("gfx1100", 3, 32),
-        new Chip("gfx1201", 4, 32));
+        new Chip("gfx90a", "cdna"),
+        new Chip("gfx942", "cdna"),
+        new Chip("gfx1100", "rdna3"),
+        new Chip("gfx1201", "rdna4"));
 
 Chip chip(String name) {
   return CHIPS.stream()
@@ -122,8 +124,8 @@ Chip chip(String name) {
       .orElseThrow(() -> new IllegalArgumentException(name + " is none of " + CHIPS));
 }
 
-/** A source, without its suffix, and its constants, such as TYPE=1. */
-record Program(String source, List<String> constants) {
+/** For a family: a source, without its suffix, and its constants, such as TYPE=1. */
+record Program(String family, String source, List<String> constants) {
   @Override
   public String toString() {
     return (source + " " + String.join(" ", constants)).strip();
@@ -136,7 +138,7 @@ List<Program> programs(Path from, Path list) throws IOException {
     String text = line.strip();
     if (!text.isEmpty() && !text.startsWith("#")) {
       String[] words = text.split("\\s+");
-      programs.add(new Program(words[0], List.of(words).subList(1, words.length)));
+      programs.add(new Program(words[0], words[1], List.of(words).subList(2, words.length)));
     }
   }
   Set<String> listed = new TreeSet<>(programs.stream().map(Program::source).toList());
@@ -162,8 +164,6 @@ record Job(Chip chip, Program program, Path folder, Path stamps) {
   List<String> macros() {
     List<String> macros = new ArrayList<>();
     program.constants().forEach(c -> macros.add("-D" + c));
-    macros.add("-DMATRIX=" + chip.matrix());
-    macros.add("-DWAVE=" + chip.wave());
     return macros;
   }
 
