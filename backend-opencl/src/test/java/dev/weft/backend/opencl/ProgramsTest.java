@@ -30,8 +30,7 @@ import org.junit.jupiter.api.Test;
 
 /** The list of programs that the build compiles for AMD's GPUs is what recipes ask for there. */
 class ProgramsTest {
-  private static final List<DataType> TYPES =
-      List.of(DataType.F32, DataType.F16, DataType.BF16);
+  private static final List<DataType> TYPES = List.of(DataType.F32, DataType.F16, DataType.BF16);
 
   private static final Map<String, ComputeTraits> FAMILIES =
       new TreeMap<>(
@@ -133,7 +132,8 @@ class ProgramsTest {
       for (KernelName name : names) {
         StringBuilder line = new StringBuilder(name.source());
         name.constants()
-            .forEach((constant, value) -> line.append(' ').append(constant).append('=').append(value));
+            .forEach(
+                (constant, value) -> line.append(' ').append(constant).append('=').append(value));
         programs.add(line.toString());
       }
       return names.stream().<ComputeKernel>map(Named::new).toList();
