@@ -33,18 +33,22 @@ public final class OpenCl {
    *
    * @throws NotUsableException if there is no loader, no platform, or no device that can be used
    */
-  @SuppressWarnings("restricted") // loading OpenCL is what this is for
   public static OpenCl load() throws NotUsableException {
+    return load(LIBRARY);
+  }
+
+  @SuppressWarnings("restricted") // loading OpenCL is what this is for
+  static OpenCl load(String library) throws NotUsableException {
     SymbolLookup symbols;
     try {
       // First the loader alone: a failed static initialiser of JOCL could not be tried again.
-      symbols = SymbolLookup.libraryLookup(LIBRARY, Arena.global());
+      symbols = SymbolLookup.libraryLookup(library, Arena.global());
     } catch (IllegalArgumentException e) {
       throw new NotUsableException(
-          "the OpenCL ICD loader " + LIBRARY + " was not found",
+          "the OpenCL ICD loader " + library + " was not found",
           "install it (Debian: apt-get install ocl-icd-libopencl1) and a driver for the device"
               + " (pocl-opencl-icd for the CPU), or put the folder of "
-              + LIBRARY
+              + library
               + " on the library path (LD_LIBRARY_PATH)",
           null);
     } catch (IllegalCallerException e) {

@@ -57,6 +57,11 @@ public final class ProgramCache {
     this.mostBytes = mostBytes;
   }
 
+  /** A cache in a folder, of the usual size. */
+  public static ProgramCache in(Path folder) {
+    return new ProgramCache(folder, MOST_BYTES);
+  }
+
   /** The cache that the user's settings name. */
   public static ProgramCache ofUser() {
     return new ProgramCache(
@@ -102,7 +107,7 @@ public final class ProgramCache {
   }
 
   /** A program, if there is a sound entry for it. */
-  Optional<byte[]> find(String key) {
+  public Optional<byte[]> find(String key) {
     if (folder == null) {
       return Optional.empty();
     }
@@ -131,7 +136,7 @@ public final class ProgramCache {
   }
 
   /** Keeps a program. */
-  void store(String key, byte[] program) {
+  public void store(String key, byte[] program) {
     if (folder == null || program.length > mostBytes) {
       return;
     }

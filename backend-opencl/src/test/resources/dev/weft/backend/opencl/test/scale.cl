@@ -1,6 +1,6 @@
 // For tests of the runtime: y[i] = FACTOR * x[i] + shift, and what its includes say.
-#include "test/square.clh"
-#include "test/square.clh" // taken once
+#include "square.clh"
+#include "square.clh" // guards itself
 
 __kernel void scale(__global uchar *x, const ulong x_at, __global uchar *y, const ulong y_at,
                     const long count, const int step, const float shift) {
