@@ -8,6 +8,7 @@
 module dev.weft.backend.opencl {
   requires dev.weft.api;
   requires dev.weft.gpu;
+  requires java.logging; // JOCL uses it and, an automatic module, cannot say so
   requires jocl;
   requires static org.jspecify;
 

@@ -41,8 +41,8 @@ class PackedJarsIT {
 
   private static final List<String> MODULE_PATH =
       List.of(
-          // A backend that calls natives has to be named: it is a module of its own here.
-          "--enable-native-access=dev.weft.backend.cuda,jcuda",
+          // Backends that call natives have to be named: they are modules of their own here.
+          "--enable-native-access=dev.weft.backend.cuda,jcuda,dev.weft.backend.opencl,jocl",
           "--add-modules",
           "jdk.incubator.vector,ALL-MODULE-PATH",
           "--sun-misc-unsafe-memory-access=allow",
