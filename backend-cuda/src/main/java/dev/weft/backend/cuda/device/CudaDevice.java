@@ -12,6 +12,7 @@ import dev.weft.backend.cuda.driver.TensorMaps;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.KernelManifest;
 import dev.weft.backend.cuda.kernels.KernelModules;
+import dev.weft.gpu.MemoryPool;
 import dev.weft.interop.CudaInterop;
 import dev.weft.spi.BackendDevice;
 import dev.weft.spi.BackendHostMemory;
@@ -30,7 +31,8 @@ public final class CudaDevice implements BackendDevice {
 
   private final Operations operations;
   private final CudaContext context;
-  private final MemoryPool pool;
+  private final DeviceBlocks blocks;
+  private final MemoryPool<Long> pool;
   private final KernelModules modules;
   private final DeviceDescriptor descriptor;
 
@@ -58,7 +60,8 @@ public final class CudaDevice implements BackendDevice {
     this.operations = operations;
     context = new CudaContext(device, calls);
     context.bind();
-    pool = new MemoryPool(context, properties.memoryBytes());
+    blocks = new DeviceBlocks(context, properties.memoryBytes());
+    pool = new MemoryPool<>(blocks);
     modules = new KernelModules(manifest, properties.major(), properties.minor(), ptxOnly);
     try {
       // Now rather than at the first prepare: an image that does not fit is a device that cannot be
@@ -117,7 +120,8 @@ public final class CudaDevice implements BackendDevice {
 
   @Override
   public CudaMemory allocate(long bytes) {
-    return pool.allocate(bytes);
+    MemoryPool.Block<Long> block = pool.take(bytes);
+    return new CudaMemory(block.handle(), bytes, () -> pool.give(block));
   }
 
   @Override
@@ -135,7 +139,7 @@ public final class CudaDevice implements BackendDevice {
     context.bind();
     HostPointer host = new HostPointer(segment.address());
     int code =
-        MemoryPool.unhindered(
+        DeviceBlocks.unhindered(
             () -> JCudaDriver.cuMemHostRegister(host, segment.byteSize(), HOST_REGISTER_MAPPED));
     if (code != Status.SUCCESS) {
       return Optional.empty(); // not the kind of memory that can be pinned, or pinned already
@@ -158,7 +162,8 @@ public final class CudaDevice implements BackendDevice {
 
   private static void unregister(HostPointer host) {
     Status.check(
-        "cuMemHostUnregister", MemoryPool.unhindered(() -> JCudaDriver.cuMemHostUnregister(host)));
+        "cuMemHostUnregister",
+        DeviceBlocks.unhindered(() -> JCudaDriver.cuMemHostUnregister(host)));
   }
 
   @Override
@@ -168,7 +173,7 @@ public final class CudaDevice implements BackendDevice {
 
   @Override
   public long freeBytes() {
-    return pool.freeBytes();
+    return blocks.freeBytes();
   }
 
   @Override

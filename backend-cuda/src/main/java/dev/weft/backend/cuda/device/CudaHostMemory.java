@@ -18,7 +18,7 @@ final class CudaHostMemory implements BackendHostMemory {
   @SuppressWarnings("restricted") // the driver says that it allocated these bytes
   CudaHostMemory(CudaContext context, long bytes) {
     this.context = context;
-    int code = MemoryPool.unhindered(() -> JCudaDriver.cuMemHostAlloc(pointer, bytes, PORTABLE));
+    int code = DeviceBlocks.unhindered(() -> JCudaDriver.cuMemHostAlloc(pointer, bytes, PORTABLE));
     if (code == Status.OUT_OF_MEMORY) {
       throw new DeviceOutOfMemoryException("pinned host memory", bytes, -1, bytes);
     }
@@ -34,6 +34,7 @@ final class CudaHostMemory implements BackendHostMemory {
   @Override
   public void close() {
     context.bind();
-    Status.check("cuMemFreeHost", MemoryPool.unhindered(() -> JCudaDriver.cuMemFreeHost(pointer)));
+    Status.check(
+        "cuMemFreeHost", DeviceBlocks.unhindered(() -> JCudaDriver.cuMemFreeHost(pointer)));
   }
 }
