@@ -60,7 +60,9 @@ public final class OpenClDevice implements ComputeDevice {
               MatrixUnitsCheck.byName(
                   properties.name(), properties.computeCapability(), properties.waveSize()),
               System.getProperty(MATRIX_PROPERTY, "").equals("plain"));
-      traits = properties.traits(check.units());
+      long localBytes =
+          LocalMemoryCheck.bytes(this, properties.localBytes(), properties.computeCapability());
+      traits = properties.traits(check.units(), localBytes);
       descriptor =
           properties
               .descriptor(index)
@@ -69,6 +71,13 @@ public final class OpenClDevice implements ComputeDevice {
                   check.units() == MatrixUnits.NONE
                       ? "not used: " + check.reason()
                       : check.units().toString())
+              .feature(
+                  "local memory per group",
+                  localBytes / 1024
+                      + " KiB"
+                      + (localBytes > properties.localBytes()
+                          ? ", proved; the driver says " + properties.localBytes() / 1024
+                          : ""))
               .build();
     } catch (Throwable t) {
       close();

@@ -146,10 +146,20 @@ public record DeviceProperties(
         : 0;
   }
 
-  /** What recipes choose by. */
-  public ComputeTraits traits(MatrixUnits matrixUnits) {
+  /**
+   * What recipes choose by.
+   *
+   * @param matrixUnits those that proved themselves
+   * @param provedLocalBytes local memory of a group, which may be more than the driver says
+   */
+  public ComputeTraits traits(MatrixUnits matrixUnits, long provedLocalBytes) {
     return new ComputeTraits(
-        computeUnits, mostGroupSize, localBytes, matrixUnits, waveSize, kind == Kind.CPU);
+        computeUnits,
+        mostGroupSize,
+        provedLocalBytes,
+        matrixUnits,
+        waveSize,
+        kind == Kind.CPU);
   }
 
   /** Starts the descriptor. */
