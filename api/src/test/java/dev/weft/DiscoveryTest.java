@@ -223,6 +223,20 @@ class DiscoveryTest {
   }
 
   @Test
+  void aProviderMayRankItselfByWhatItFound() {
+    FakeProvider portable =
+        new FakeProvider().id("p").priority(100).rankedBy(found -> found.size() > 1 ? 100 : 1);
+    FakeProvider plain = new FakeProvider().id("q").priority(50);
+    assertEquals(List.of("q", "p"), Weft.discover(List.of(portable, plain)).ids());
+    portable.devices("one", "two");
+    assertEquals(List.of("p", "q"), Weft.discover(List.of(portable, plain)).ids());
+    portable.unavailable("no driver");
+    DiscoveryReport report = Weft.discover(List.of(portable, plain));
+    assertEquals(List.of("p", "q"), report.ids(), "nothing was found, so priority() counts");
+    assertEquals(100, report.entries().getFirst().priority());
+  }
+
+  @Test
   void anUnknownIdIsAnErrorThatListsTheKnownOnesAndSaysWhereItCameFrom() {
     IllegalArgumentException e =
         assertThrows(IllegalArgumentException.class, () -> open(abc(), null, "cudda", null));

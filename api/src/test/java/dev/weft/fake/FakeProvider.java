@@ -12,9 +12,12 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
+import java.util.function.ToIntFunction;
+import org.jspecify.annotations.Nullable;
 
 /** A provider in memory, whose answers a test can set. */
 public final class FakeProvider implements KernelProvider {
+  private @Nullable ToIntFunction<List<DeviceDescriptor>> rank;
   private String id = "fake";
   private SpiVersion version = new SpiVersion(1, 0);
   private int priority;
@@ -58,6 +61,12 @@ public final class FakeProvider implements KernelProvider {
       devices.add(descriptor(devices.size(), name));
     }
     return probe(() -> new Probe.Available(devices));
+  }
+
+  /** Ranks itself by what it finds. */
+  public FakeProvider rankedBy(ToIntFunction<List<DeviceDescriptor>> rank) {
+    this.rank = rank;
+    return this;
   }
 
   public FakeProvider unavailable(String reason) {
@@ -106,6 +115,11 @@ public final class FakeProvider implements KernelProvider {
   @Override
   public int priority() {
     return priority;
+  }
+
+  @Override
+  public int priority(List<DeviceDescriptor> found) {
+    return rank == null ? priority : rank.applyAsInt(found);
   }
 
   @Override
