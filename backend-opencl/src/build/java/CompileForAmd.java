@@ -47,10 +47,10 @@ void main(String[] args) throws Exception {
         case "none" -> List.of();
         default -> Arrays.stream(args[3].split(",")).map(String::strip).map(this::chip).toList();
       };
-  List<Program> programs = programs(from, list);
   if (chips.isEmpty()) {
     return;
   }
+  List<Program> programs = programs(from, list);
   Optional<Tools> tools = tools();
   if (tools.isEmpty()) {
     IO.println(
