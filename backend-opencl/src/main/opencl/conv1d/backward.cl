@@ -11,12 +11,9 @@
 // the tokens that it holds and the dinitial of the sequences that start in it; no two write the same value. The sums of a
 // tile go to `partial`, and conv1d_reduce adds tiles in ascending order, so that results do not depend on scheduling.
 // Tiles are long, so that partials stay small. No barriers.
+#define TENSORS 2
+#include "ahead.clh"
 #include "states.clh"
-
-// A multiple of W-1, so that in the unrolled loop the windows' rows change their names instead of moving.
-#ifndef AHEAD
-#define AHEAD (FIXED ? (3 + KEPT - 1) / KEPT * KEPT : 4)
-#endif
 
 // Taps in the order in which d[e] uses them: entry k meets g[e + k - first].
 #if FIXED
@@ -47,23 +44,34 @@ static inline Values combine(const Values taps[TAPS], const Values reversed[TAPS
   return v;
 }
 
+// A row that has a g, is summed, and completes a dx that no dfinal reaches. dx: null where it is not asked for.
+static inline void row_within(Row x_row, Row dout_row, const Values taps[TAPS], const Values reversed[TAPS], Values bias,
+                              bool silu, Values xs[KEPT], Values gs[KEPT], Values dw[TAPS], Values *db, int first,
+                              __global uchar *restrict dx, long at, int type) {
+  Values newest = widen_row(x_row, type), g = widen_row(dout_row, type);
+  if (silu) g = slope(taps, bias, xs, newest, g);
+  add_sums(dw, db, xs, newest, g);
+  if (dx) store_row(dx, at, narrow_row(combine(taps, reversed, gs, g), type), type);
+  shift(xs, newest, first);
+  shift(gs, g, first);
+}
+
 #if FIXED
-// AHEAD rows from `t` on, which are ahead, while the next as many set out. No branch between rows, so that their
-// arithmetic interleaves; `silu` is a constant wherever this is called. dx: null where it is not asked for.
-static inline void rows_ahead(const __global uchar *restrict x, long x_pitch, const __global uchar *restrict dout, long dout_pitch,
-                              __global uchar *restrict dx, long dx_pitch, int c, int t, const Values taps[TAPS], Values bias,
-                              bool silu, Row x_ahead[AHEAD], Row d_ahead[AHEAD], Values xs[KEPT], Values gs[KEPT],
+// AHEAD rows from `t` on, while the next as many set out. No branch between rows, so that their arithmetic interleaves;
+// `silu` is a constant wherever this is called.
+static inline void whole_rows(AHEAD_PARAMETERS, const __global uchar *restrict x, long x_pitch, const __global uchar *restrict dout,
+                              long dout_pitch, __global uchar *restrict dx, long dx_pitch, int c, int t,
+                              const Values taps[TAPS], Values bias, bool silu, Values xs[KEPT], Values gs[KEPT],
                               Values dw[TAPS], Values *db) {
 #pragma unroll
-  for (int u = 0; u < AHEAD; u++) {
-    Values newest = widen_row(x_ahead[u], TYPE), g = widen_row(d_ahead[u], TYPE);
-    x_ahead[u] = load_row(x, (t + u + AHEAD) * x_pitch + c, TYPE);
-    d_ahead[u] = load_row(dout, (t + u + AHEAD) * dout_pitch + c, TYPE);
-    if (silu) g = slope(taps, bias, xs, newest, g);
-    add_sums(dw, db, xs, newest, g);
-    if (dx) store_row(dx, (t + u - KEPT) * dx_pitch + c, narrow_row(combine(taps, taps, gs, g), TYPE), TYPE);
-    shift(xs, newest, 0);
-    shift(gs, g, 0);
+  for (int u = 0; u < AHEAD; u += TOGETHER) {
+    Row taken[TOGETHER * 2];
+    take_ahead(AHEAD_PASSED, true, TOGETHER, u, x, x_pitch, dout, dout_pitch, c, TYPE, t + u, 0, taken);
+#pragma unroll
+    for (int j = 0; j < TOGETHER; j++) {
+      row_within(taken[2 * j], taken[2 * j + 1], taps, taps, bias, silu, xs, gs, dw, db, 0, dx,
+                 (t + u + j - KEPT) * dx_pitch + c, TYPE);
+    }
   }
 }
 #endif
@@ -119,6 +127,8 @@ __kernel WORK_GROUP void conv1d_backward(
 #endif
   }
 
+  __global uchar *dx_place = GIVEN(dx) ? PLACE(dx) : 0;
+  ROWS_AHEAD;
   int t = from;
   for (int s = max(sequence_of(cu, sequences, from), 0); s < sequences && t < to; s++) {
     const int start = start_of(cu, s, tokens), end = start_of(cu, s + 1, tokens);
@@ -155,18 +165,41 @@ __kernel WORK_GROUP void conv1d_backward(
         }
       }
     }
+    const int within = min(segment + width - 1, stop);  // the first of the rows in between
+    start_ahead(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, within, stop);
     for (int edge = 0; edge < 2; edge++) {
       // Rows near an end, with every check. Those from `end` on have g = 0.
       const int rows = edge == 0 ? width - 1 : min(width - 1, stop + width - 1 - t);
-      for (int u = 0; u < rows; u++, t++) {
-        Values newest = (Values)(0.0f), g = (Values)(0.0f);
-        if (t < end) {
-          newest = widen_row(load_row(PLACE(x), t * x_pitch + c, x_type), x_type);
-          g = widen_row(load_row(PLACE(dout), t * dout_pitch + c, x_type), x_type);
-          if (silu) g = slope(taps, bias, xs, newest, g);
-          if (t < stop) add_sums(dw, &db, xs, newest, g);
+#if FIXED  // all set out before the first is needed
+      Row x_edge[KEPT], dout_edge[KEPT];
+#pragma unroll
+      for (int u = 0; u < KEPT; u++) {
+        x_edge[u] = dout_edge[u] = (Row)(0);
+        if (u < rows && t + u < end) {
+          x_edge[u] = load_row(PLACE(x), (t + u) * x_pitch + c, x_type);
+          dout_edge[u] = load_row(PLACE(dout), (t + u) * dout_pitch + c, x_type);
         }
-        const int e = t - (width - 1);
+      }
+#pragma unroll
+      for (int u = 0; u < KEPT; u++) {
+        if (u >= rows) continue;
+        const Row x_row = x_edge[u], dout_row = dout_edge[u];
+#else
+      for (int u = 0; u < rows; u++) {
+        Row x_row = 0, dout_row = 0;
+        if (t + u < end) {
+          x_row = load_row(PLACE(x), (t + u) * x_pitch + c, x_type);
+          dout_row = load_row(PLACE(dout), (t + u) * dout_pitch + c, x_type);
+        }
+#endif
+        const int now = t + u, e = now - (width - 1);
+        Values newest = (Values)(0.0f), g = (Values)(0.0f);
+        if (now < end) {
+          newest = widen_row(x_row, x_type);
+          g = widen_row(dout_row, x_type);
+          if (silu) g = slope(taps, bias, xs, newest, g);
+          if (now < stop) add_sums(dw, &db, xs, newest, g);
+        }
         const bool before = e < start;
         if ((e >= segment || (segment == start && before)) && (before ? GIVEN(dinitial) : GIVEN(dx))) {
           Values d = combine(taps, reversed, gs, g);
@@ -182,27 +215,18 @@ __kernel WORK_GROUP void conv1d_backward(
         shift(xs, newest, first);
         shift(gs, g, first);
       }
+      t += rows;
       if (edge > 0 || t >= stop) continue;
 
-      // Rows that have a g, are summed, and complete a dx that no dfinal reaches.
-      Row x_ahead[AHEAD], d_ahead[AHEAD];
-#pragma unroll
-      for (int u = 0; u < AHEAD; u++) {
-        if (t + u < stop) {
-          x_ahead[u] = load_row(PLACE(x), (t + u) * x_pitch + c, x_type);
-          d_ahead[u] = load_row(PLACE(dout), (t + u) * dout_pitch + c, x_type);
-        }
-      }
 #if FIXED
-      __global uchar *dx_place = GIVEN(dx) ? PLACE(dx) : 0;
       if (silu) {
         for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-          rows_ahead(PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, taps, bias, true, x_ahead, d_ahead,
+          whole_rows(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, taps, bias, true,
                      xs, gs, dw, &db);
         }
       } else {
         for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-          rows_ahead(PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, taps, bias, false, x_ahead, d_ahead,
+          whole_rows(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, taps, bias, false,
                      xs, gs, dw, &db);
         }
       }
@@ -211,19 +235,10 @@ __kernel WORK_GROUP void conv1d_backward(
 #pragma unroll
         for (int u = 0; u < AHEAD; u++) {
           if (t + u < stop) {
-            Values newest = widen_row(x_ahead[u], x_type), g = widen_row(d_ahead[u], x_type);
-            if (t + u + AHEAD < stop) {
-              x_ahead[u] = load_row(PLACE(x), (t + u + AHEAD) * x_pitch + c, x_type);
-              d_ahead[u] = load_row(PLACE(dout), (t + u + AHEAD) * dout_pitch + c, x_type);
-            }
-            if (silu) g = slope(taps, bias, xs, newest, g);
-            add_sums(dw, &db, xs, newest, g);
-            if (GIVEN(dx)) {
-              store_row(PLACE(dx), (t + u - (width - 1)) * dx_pitch + c,
-                        narrow_row(combine(taps, reversed, gs, g), x_type), x_type);
-            }
-            shift(xs, newest, first);
-            shift(gs, g, first);
+            Row taken[TOGETHER * 2];
+            take_ahead(AHEAD_ARGUMENTS, false, 1, u, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t + u, stop, taken);
+            row_within(taken[0], taken[1], taps, reversed, bias, silu, xs, gs, dw, &db, first, dx_place,
+                       (t + u - (width - 1)) * dx_pitch + c, x_type);
           }
         }
       }

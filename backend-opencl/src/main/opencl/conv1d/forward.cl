@@ -2,19 +2,18 @@
 //
 // Work. A work-item owns VECTOR neighbouring channels and walks a tile of `tile` tokens; the window of the last W-1
 // rows, the taps and the bias stay in registers as F32. The work-items of one tile run together: full rows, and the W-1
-// rows before a tile are in cache. AHEAD rows are on their way to registers before they are needed. No barriers.
+// rows before a tile are in cache. AHEAD rows are on their way before they are needed; where they are staged in local
+// memory, a tile's sequences follow each other there without a pause, and the rows that become a sequence's new state
+// travel beside them. No barriers.
 //
 // Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the tile in which a
 // sequence starts is the only one that reads its state, and the same one writes the new state (from the last rows of x):
 // slots are updated in place without a second launch.
 //
 // Empty sequences own no token; work-items beyond the tiles write their initial_out, where that is asked for.
+#define TENSORS 1
+#include "ahead.clh"
 #include "states.clh"
-
-// A multiple of W-1, so that in the unrolled loop the window's rows change their names instead of moving.
-#ifndef AHEAD
-#define AHEAD (FIXED ? (3 + KEPT - 1) / KEPT * KEPT : 4)
-#endif
 
 // What a sequence starts from.
 static inline void history(PLACED_STATES, int columns, bool had, bool ring, long position, int first, int type, Row rows[KEPT]) {
@@ -67,19 +66,29 @@ static inline void keep(PLACED_STATES, int columns, bool had, bool ring, long po
   }
 }
 
+// The output of a row.
+static inline void put_out(Row row, const Values taps[TAPS], Values bias, bool silu, Values window[KEPT], int first,
+                           __global uchar *restrict out, long at, int type) {
+  Values now = widen_row(row, type);
+  Values y = convolve(taps, bias, window, now);
+  if (silu) y = silu_of(y);
+  store_row(out, at, narrow_row(y, type), type);
+  shift(window, now, first);
+}
+
 #if FIXED
-// AHEAD rows from `t` on, which are ahead, while the next as many set out. No branch between rows, so that their
-// arithmetic interleaves; `silu` is a constant wherever this is called.
-static inline void rows_ahead(const __global uchar *restrict x, long x_pitch, __global uchar *restrict out, long out_pitch, int c,
-                              int t, const Values taps[TAPS], Values bias, bool silu, Row ahead[AHEAD], Values window[KEPT]) {
+// AHEAD rows from `t` on, while the next as many set out. No branch between rows, so that their arithmetic interleaves;
+// `silu` is a constant wherever this is called.
+static inline void whole_rows(AHEAD_PARAMETERS, const __global uchar *restrict x, long x_pitch, __global uchar *restrict out,
+                              long out_pitch, int c, int t, const Values taps[TAPS], Values bias, bool silu, Values window[KEPT]) {
 #pragma unroll
-  for (int u = 0; u < AHEAD; u++) {
-    Values now = widen_row(ahead[u], TYPE);
-    ahead[u] = load_row(x, (t + u + AHEAD) * x_pitch + c, TYPE);
-    Values y = convolve(taps, bias, window, now);
-    if (silu) y = silu_of(y);
-    store_row(out, (t + u) * out_pitch + c, narrow_row(y, TYPE), TYPE);
-    shift(window, now, 0);
+  for (int u = 0; u < AHEAD; u += TOGETHER) {
+    Row taken[TOGETHER];
+    take_ahead(AHEAD_PASSED, true, TOGETHER, u, x, x_pitch, 0, 0, c, TYPE, t + u, 0, taken);
+#pragma unroll
+    for (int j = 0; j < TOGETHER; j++) {
+      put_out(taken[j], taps, bias, silu, window, 0, out, (t + u + j) * out_pitch + c, TYPE);
+    }
   }
 }
 #endif
@@ -124,11 +133,12 @@ __kernel WORK_GROUP void conv1d_forward(
   const int from = number * tile, to = (int)min((long)from + tile, (long)tokens);
   // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but nothing is
   // computed from them.)
-  Row ahead[AHEAD];
-#pragma unroll
-  for (int u = 0; u < AHEAD; u++) {
-    if (from + u < to) ahead[u] = load_row(PLACE(x), (long)(from + u) * x_pitch + c, x_type);
-  }
+  ROWS_AHEAD;
+  start_ahead(AHEAD_ARGUMENTS, PLACE(x), x_pitch, 0, 0, c, x_type, from, to);
+#if STAGED
+  __local Row last_slots[KEPT * GROUP_SIZE];
+  __local Row *last_rows = last_slots + get_local_id(0);
+#endif
   Values taps[TAPS], bias;
   load_taps(CONST_AT(float, weights), weight_pitch, c, first, taps, &bias);
 
@@ -136,7 +146,7 @@ __kernel WORK_GROUP void conv1d_forward(
   if (s >= sequences) return;
   int start = start_of(cu, s, tokens), end = start_of(cu, s + 1, tokens), t = max(from, start);
   if (start < from && from < start + (KEPT - first)) t = min(start + (KEPT - first), end);
-  int next = from;  // `ahead` holds the rows from here on, as far as they lie before `to`
+  int next = from, limit = to;  // rows ahead go on with `next` and end before `limit`
   while (true) {
     while (t >= end) {
       if (++s >= sequences) return;
@@ -156,15 +166,17 @@ __kernel WORK_GROUP void conv1d_forward(
         put_columns(SLOT(initial_out, s, c), first, type, rows);
       }
       for (; t < stop; t++) store_row(PLACE(out), t * out_pitch + c, (Row)(0), x_type);
+      next = -1;
       continue;
     }
-    if (t != next || stop > to) {
-#pragma unroll
-      for (int u = 0; u < AHEAD; u++) {
-        if (t + u < stop) ahead[u] = load_row(PLACE(x), (t + u) * x_pitch + c, x_type);
-      }
+    if (t != next || stop > limit) {
+      limit = STAGED ? max(stop, to) : stop;
+      start_ahead(AHEAD_ARGUMENTS, PLACE(x), x_pitch, 0, 0, c, x_type, t, limit);
+    } else if (!STAGED) {
+      limit = stop;
     }
-    next = -1;
+    next = STAGED ? stop : -1;
+    bool keep_later = false;
     Values window[KEPT];
     if (t > start) {
 #pragma unroll
@@ -181,33 +193,55 @@ __kernel WORK_GROUP void conv1d_forward(
 #pragma unroll
       for (int j = 0; j < KEPT; j++) window[j] = widen_row(rows[j], type);
       if (GIVEN(initial_out)) put_columns(SLOT(initial_out, s, c), first, type, rows);
-      keep(SLOT(states, slot, c), state_columns, had, ring, position, first, type, rows,
-           PLACE(x), start * x_pitch + c, x_pitch, x_type, end - start);
+      keep_later = STAGED && !ring && state_columns == KEPT && end - start >= KEPT;
+#if STAGED
+      if (keep_later) {  // as part of the batch that the next row closes
+#pragma unroll
+        for (int j = 0; j < KEPT; j++) {
+          copy_row(last_rows + j * GROUP_SIZE, PLACE(x) + ((end - KEPT + j) * x_pitch + c) * (ROW_BYTES / VECTOR));
+        }
+      }
+#endif
+      if (!keep_later) {
+        keep(SLOT(states, slot, c), state_columns, had, ring, position, first, type, rows,
+             PLACE(x), start * x_pitch + c, x_pitch, x_type, end - start);
+      }
     } else {
 #pragma unroll
       for (int j = 0; j < KEPT; j++) window[j] = (Values)(0.0f);
     }
 
+    const int begin = t;
 #if FIXED
     if (silu) {
-      for (; t + 2 * AHEAD <= stop; t += AHEAD) rows_ahead(PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, taps, bias, true, ahead, window);
+      for (; t + 2 * AHEAD <= stop; t += AHEAD) {
+        whole_rows(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, taps, bias, true, window);
+      }
     } else {
-      for (; t + 2 * AHEAD <= stop; t += AHEAD) rows_ahead(PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, taps, bias, false, ahead, window);
+      for (; t + 2 * AHEAD <= stop; t += AHEAD) {
+        whole_rows(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, taps, bias, false, window);
+      }
     }
 #endif
     for (; t < stop; t += AHEAD) {
 #pragma unroll
       for (int u = 0; u < AHEAD; u++) {
         if (t + u < stop) {
-          Values now = widen_row(ahead[u], x_type);
-          if (t + u + AHEAD < stop) ahead[u] = load_row(PLACE(x), (t + u + AHEAD) * x_pitch + c, x_type);
-          Values y = convolve(taps, bias, window, now);
-          if (silu) y = silu_of(y);
-          store_row(PLACE(out), (t + u) * out_pitch + c, narrow_row(y, x_type), x_type);
-          shift(window, now, first);
+          Row taken[TOGETHER];
+          take_ahead(AHEAD_ARGUMENTS, false, 1, u, PLACE(x), x_pitch, 0, 0, c, x_type, t + u, limit, taken);
+          put_out(taken[0], taps, bias, silu, window, first, PLACE(out), (t + u) * out_pitch + c, x_type);
         }
       }
     }
     t = stop;
+#if STAGED
+    if (keep_later) {
+      if (stop - begin <= AHEAD) AWAIT_ALL_BUT(0);
+      Row last[KEPT];
+#pragma unroll
+      for (int j = 0; j < KEPT; j++) last[j] = staged_row(last_rows + j * GROUP_SIZE);
+      put_columns(SLOT(states, slot, c), first, type, last);
+    }
+#endif
   }
 }

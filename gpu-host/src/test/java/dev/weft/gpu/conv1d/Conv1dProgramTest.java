@@ -25,8 +25,7 @@ class Conv1dProgramTest {
 
   @Test
   void widerRowsComeFirst() {
-    List<Conv1dProgram> forms =
-        Conv1dProgram.of(spec(DataType.BF16, 24, 4), Mode.FORWARD);
+    List<Conv1dProgram> forms = Conv1dProgram.of(spec(DataType.BF16, 24, 4), Mode.FORWARD);
     assertEquals(List.of(16, 4, 1), forms.stream().map(Conv1dProgram::alignment).toList());
     assertEquals(
         List.of(4, 1),
