@@ -53,6 +53,14 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
     return element == null ? 1 : vector * element.bytes();
   }
 
+  /**
+   * Registers of a work-item on NVIDIA, so that a multiprocessor holds four groups, or backward
+   * three; 0 for as many as the compiler likes.
+   */
+  int mostRegisters() {
+    return element == null || mode == Mode.UPDATE ? 0 : mode == Mode.FORWARD ? 128 : 168;
+  }
+
   /** The forms that launches of a spec may need, widest rows first; the last takes anything. */
   static List<Conv1dProgram> of(CausalConv1dSpec spec, Mode mode) {
     List<Conv1dProgram> forms = new ArrayList<>();

@@ -94,9 +94,12 @@ public final class Conv1dRecipe implements Conv1dKernel {
   /** With NVIDIA's own instructions, where they proved themselves. */
   private KernelName onDevice(Conv1dProgram program) {
     MatrixUnits units = device.traits().matrixUnits();
-    return units == MatrixUnits.NVIDIA_MMA
-        ? program.kernel().with("MATRIX", units.code())
-        : program.kernel();
+    if (units != MatrixUnits.NVIDIA_MMA) {
+      return program.kernel();
+    }
+    KernelName kernel = program.kernel().with("MATRIX", units.code());
+    int registers = program.mostRegisters();
+    return registers == 0 ? kernel : kernel.with("MOST_REGISTERS", registers);
   }
 
   /** Every kernel that some spec asks for; for builds that compile all of them ahead. */
