@@ -17,7 +17,7 @@ public record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   /** Blocks for each multiprocessor that fill the device; it holds four, by their registers. */
   static final int WANTED_BLOCKS = 3;
 
-  static final int FORWARD_RESIDENT_BLOCKS = 4;
+  private static final int FORWARD_RESIDENT_BLOCKS = 4;
   private static final int MOST_FORWARD_TILE = 64;
   private static final int MOST_TILE_OF_ONE_WAVE = 128;
   private static final int LEAST_BACKWARD_TILE = 32;

@@ -54,11 +54,11 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
   }
 
   /**
-   * Registers of a work-item on NVIDIA, so that a multiprocessor holds four groups, or backward
-   * three; 0 for as many as the compiler likes.
+   * Groups of a forward pass that a compute unit holds at once, by the registers that NVIDIA's
+   * compiler gives them: eight channels take 168, four 128.
    */
-  int mostRegisters() {
-    return element == null || mode == Mode.UPDATE ? 0 : mode == Mode.FORWARD ? 128 : 168;
+  int residentGroups() {
+    return vector > 4 ? 3 : 4;
   }
 
   /** The forms that launches of a spec may need, widest rows first; the last takes anything. */

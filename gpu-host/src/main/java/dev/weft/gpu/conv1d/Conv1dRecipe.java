@@ -94,12 +94,9 @@ public final class Conv1dRecipe implements Conv1dKernel {
   /** With NVIDIA's own instructions, where they proved themselves. */
   private KernelName onDevice(Conv1dProgram program) {
     MatrixUnits units = device.traits().matrixUnits();
-    if (units != MatrixUnits.NVIDIA_MMA) {
-      return program.kernel();
-    }
-    KernelName kernel = program.kernel().with("MATRIX", units.code());
-    int registers = program.mostRegisters();
-    return registers == 0 ? kernel : kernel.with("MOST_REGISTERS", registers);
+    return units == MatrixUnits.NVIDIA_MMA
+        ? program.kernel().with("MATRIX", units.code())
+        : program.kernel();
   }
 
   /** Every kernel that some spec asks for; for builds that compile all of them ahead. */
@@ -172,7 +169,8 @@ public final class Conv1dRecipe implements Conv1dKernel {
     Compiled chosen = choose(Mode.FORWARD, a.x(), a.out());
     Conv1dProgram program = chosen.program;
     int tokens = TensorLayout.tokens(a.x().size(0));
-    Conv1dTiles plan = Conv1dTiles.forward(items(program), tokens, sequences, computeUnits);
+    Conv1dTiles plan = Conv1dTiles.forward(
+            items(program), tokens, sequences, computeUnits, program.residentGroups());
     int emptyTiles = a.initialStatesOut() == null ? 0 : emptyTiles(sequences);
     long groups = plan.groups(emptyTiles);
     if (groups == 0) {

@@ -17,8 +17,14 @@ record Conv1dTiles(int items, int tile, int tiles) {
     return (((long) tiles + more) * items + GROUP_SIZE - 1) / GROUP_SIZE;
   }
 
-  static Conv1dTiles forward(int items, int tokens, long sequences, int computeUnits) {
-    long wave = (long) Conv1dPlan.FORWARD_RESIDENT_BLOCKS * computeUnits * GROUP_SIZE / items;
+  /**
+   * A forward pass.
+   *
+   * @param resident groups that a compute unit holds at once
+   */
+  static Conv1dTiles forward(
+      int items, int tokens, long sequences, int computeUnits, int resident) {
+    long wave = (long) resident * computeUnits * GROUP_SIZE / items;
     int tile = Conv1dPlan.forwardTile(wave, tokens, sequences);
     return new Conv1dTiles(items, tile, Conv1dPlan.ceil(tokens, tile));
   }

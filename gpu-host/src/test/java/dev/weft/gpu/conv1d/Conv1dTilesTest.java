@@ -12,7 +12,7 @@ class Conv1dTilesTest {
   void tilesCoverEveryTokenOnce() {
     for (int items : new int[] {1, 3, 1024, 8192}) {
       for (int tokens : new int[] {1, 2, 65, 1000, 65536, Integer.MAX_VALUE}) {
-        Conv1dTiles cut = Conv1dTiles.forward(items, tokens, 3, H200);
+        Conv1dTiles cut = Conv1dTiles.forward(items, tokens, 3, H200, 4);
         assertTrue((long) cut.tile() * cut.tiles() >= tokens, cut.toString());
         assertTrue((long) cut.tile() * (cut.tiles() - 1) < tokens, cut.toString());
       }
@@ -23,13 +23,13 @@ class Conv1dTilesTest {
   void groupsHoldEveryWorkItemAndNoGroupIdles() {
     for (int items : new int[] {1, 3, 127, 128, 129, 672, 1024}) {
       for (int more : new int[] {0, 1, 7}) {
-        Conv1dTiles cut = Conv1dTiles.forward(items, 5000, 3, H200);
+        Conv1dTiles cut = Conv1dTiles.forward(items, 5000, 3, H200, 3);
         long needed = ((long) cut.tiles() + more) * items;
         long held = cut.groups(more) * Conv1dTiles.GROUP_SIZE;
         assertTrue(held >= needed && held < needed + Conv1dTiles.GROUP_SIZE, cut.toString());
       }
     }
-    assertEquals(0, Conv1dTiles.forward(1024, 0, 3, H200).groups(0));
+    assertEquals(0, Conv1dTiles.forward(1024, 0, 3, H200, 3).groups(0));
   }
 
   @Test

@@ -32,10 +32,6 @@ import org.jspecify.annotations.Nullable;
 /** The programs of an open device, each built once. Safe for use by several threads. */
 public final class Programs {
   private static final String STANDARD = "-cl-std=CL1.2";
-
-  /** Registers of a work-item: for NVIDIA's compiler, and asked for on its devices only. */
-  private static final String MOST_REGISTERS = "MOST_REGISTERS";
-
   private static final int MOST_THREADS = 4;
   private static final int LOG_LINES = 12;
 
@@ -55,11 +51,7 @@ public final class Programs {
     String options() {
       StringBuilder options = new StringBuilder(STANDARD);
       constants.forEach(
-          (name, value) ->
-              options
-                  .append(name.equals(MOST_REGISTERS) ? " -cl-nv-maxrregcount" : " -D" + name)
-                  .append('=')
-                  .append(value));
+          (name, value) -> options.append(" -D").append(name).append('=').append(value));
       return options.toString();
     }
   }
