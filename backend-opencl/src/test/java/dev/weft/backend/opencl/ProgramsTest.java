@@ -55,7 +55,7 @@ class ProgramsTest {
         device.programs.add(
             String.format(
                 "matrix/check MATRIX=%d TYPE=%d WAVE=%d WM=64 WN=32",
-                family.getValue().matrixUnits().ordinal(), type, family.getValue().waveSize()));
+                family.getValue().matrixUnits().code(), type, family.getValue().waveSize()));
       }
       device.programs.add("matrix/local BYTES=65536"); // asked for on NVIDIA's only
       device.programs.forEach(program -> lines.add(family.getKey() + " " + program));
