@@ -1,0 +1,103 @@
+package dev.weft.gpu.moe;
+
+import dev.weft.DataType;
+import dev.weft.gpu.ComputeTraits;
+import dev.weft.gpu.KernelName;
+import dev.weft.gpu.MatrixUnits;
+import java.util.List;
+
+/**
+ * The tile of a product that a group of work-items computes, as moe/products has it.
+ *
+ * @param type the program's type: F32 for products of floats, whatever the types in memory
+ * @param units the matrix units that it uses
+ * @param wave work-items of a wave
+ * @param waveRows rows of a wave's part
+ * @param waveColumns columns of a wave's part
+ * @param rows of the tile
+ * @param columns of the tile
+ * @param depth of a stage
+ * @param stages in local memory
+ */
+record GroupTile(
+    DataType type,
+    MatrixUnits units,
+    int wave,
+    int waveRows,
+    int waveColumns,
+    int rows,
+    int columns,
+    int depth,
+    int stages) {
+
+  /** Tiles of F32 products, for all types; the fewest rows first. */
+  static List<GroupTile> plain() {
+    return List.of(
+        new GroupTile(DataType.F32, MatrixUnits.NONE, 32, 16, 32, 16, 64, 32, 2),
+        new GroupTile(DataType.F32, MatrixUnits.NONE, 32, 32, 32, 64, 64, 16, 2));
+  }
+
+  /** Tiles for a spec of one 16-bit type on matrix units; the fewest rows first. */
+  static List<GroupTile> onMatrixUnits(DataType type, ComputeTraits traits) {
+    MatrixUnits units = traits.matrixUnits();
+    int wave = units == MatrixUnits.AMD_MFMA ? 64 : 32;
+    boolean copiesAsynchronously = units == MatrixUnits.NVIDIA_MMA;
+    return List.of(
+        new GroupTile(type, units, wave, 16, 16, 16, 64, 64, copiesAsynchronously ? 4 : 2),
+        new GroupTile(type, units, wave, 32, 64, 64, 128, 32, copiesAsynchronously ? 3 : 2),
+        new GroupTile(type, units, wave, 64, 32, 128, 128, 32, 2));
+  }
+
+  /** The tiles for products of two types. */
+  static List<GroupTile> of(DataType first, DataType second, ComputeTraits traits) {
+    return usesMatrixUnits(first, second, traits) ? onMatrixUnits(first, traits) : plain();
+  }
+
+  static boolean usesMatrixUnits(DataType first, DataType second, ComputeTraits traits) {
+    return first == second
+        && first != DataType.F32
+        && traits.matrixUnits() != MatrixUnits.NONE
+        && onMatrixUnits(first, traits).stream()
+            .allMatch(tile -> tile.localBytes() <= traits.localBytes());
+  }
+
+  int groupSize() {
+    return rows / waveRows * (columns / waveColumns) * wave;
+  }
+
+  /** Local memory of a group, as moe/products computes it. */
+  long localBytes() {
+    int bytes = type.bytes();
+    int chunk = 16 / bytes;
+    long elements = operand(rows, chunk) + operand(columns, chunk);
+    return Math.max(stages * elements * bytes, waveRows * (columns + 4L) * Float.BYTES);
+  }
+
+  private long operand(int size, int chunk) {
+    return Math.max((long) size * (depth + chunk), (long) depth * (size + chunk));
+  }
+
+  /** A kernel of a source, compiled for this tile. */
+  KernelName kernel(String source, String function) {
+    return KernelName.of(source, function)
+        .with("TYPE", MoeCodes.type(type))
+        .with("MATRIX", matrix())
+        .with("WAVE", wave)
+        .with("WM", waveRows)
+        .with("WN", waveColumns)
+        .with("GROUP_M", rows)
+        .with("GROUP_N", columns)
+        .with("DEPTH", depth)
+        .with("STAGES", stages);
+  }
+
+  private int matrix() {
+    return switch (units) {
+      case NONE -> 0;
+      case NVIDIA_MMA -> 1;
+      case AMD_MFMA -> 2;
+      case AMD_WMMA -> 3;
+      case AMD_WMMA_12 -> 4;
+    };
+  }
+}

@@ -1,0 +1,54 @@
+package dev.weft.gpu.moe;
+
+import dev.weft.DataType;
+import dev.weft.Tensor;
+import dev.weft.gpu.Arguments;
+import dev.weft.gpu.Region;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Rows of elements, expert by expert where there are several: MATRIX_OF of moe/backward.
+ *
+ * @param place of the first element; null for none
+ * @param pitch elements from a row to the next
+ * @param expertStride elements from an expert to the next
+ * @param type of the elements
+ */
+record MatrixRows(@Nullable Region place, long pitch, long expertStride, DataType type) {
+  static final MatrixRows NONE = new MatrixRows(null, 0, 0, DataType.F32);
+
+  /** Rows of a tensor of rank 2. */
+  static MatrixRows of(@Nullable Tensor tensor) {
+    return tensor == null
+        ? NONE
+        : new MatrixRows(Region.of(tensor), MoeCodes.stride(tensor, 0), 0, tensor.dataType());
+  }
+
+  /** Rows of a tensor that has some for each expert (rank 3), or one for each (rank 2). */
+  static MatrixRows perExpert(@Nullable Tensor tensor) {
+    return tensor == null
+        ? NONE
+        : new MatrixRows(
+            Region.of(tensor),
+            tensor.rank() == 3 ? MoeCodes.stride(tensor, 1) : 0,
+            MoeCodes.stride(tensor, 0),
+            tensor.dataType());
+  }
+
+  /** Rows of a weight. */
+  static MatrixRows of(WeightRows rows, DataType type) {
+    return new MatrixRows(rows.place(), rows.rowStride(), rows.expertStride(), type);
+  }
+
+  static MatrixRows scratch(@Nullable Region place, long pitch, DataType type) {
+    return new MatrixRows(place, pitch, 0, type);
+  }
+
+  boolean isPresent() {
+    return place != null;
+  }
+
+  void put(Arguments arguments) {
+    arguments.region(place).value(pitch).value(expertStride).value(MoeCodes.type(type));
+  }
+}

@@ -1,0 +1,58 @@
+package dev.weft.gpu.moe;
+
+import dev.weft.DataType;
+import dev.weft.Tensor;
+import dev.weft.moe.ExpertActivation;
+import dev.weft.moe.RouterSpec.Normalize;
+import dev.weft.moe.RouterSpec.Score;
+import org.jspecify.annotations.Nullable;
+
+/** What stands for options in the arguments of MoE's kernels; experts.clh has the same numbers. */
+final class MoeCodes {
+  private MoeCodes() {}
+
+  static int type(DataType type) {
+    return switch (type) {
+      case F32 -> 0;
+      case F16 -> 1;
+      case BF16 -> 2;
+      default -> throw new IllegalArgumentException(type.text());
+    };
+  }
+
+  static int score(Score score) {
+    return switch (score) {
+      case IDENTITY -> 0;
+      case SOFTMAX -> 1;
+      case SIGMOID -> 2;
+    };
+  }
+
+  static int normalize(Normalize normalize) {
+    return switch (normalize) {
+      case NONE -> 0;
+      case SUM -> 1;
+      case SOFTMAX -> 2;
+    };
+  }
+
+  static int activation(ExpertActivation activation) {
+    return switch (activation) {
+      case SWIGLU -> 0;
+      case SWIGLU_CLAMPED -> 1;
+      case GEGLU -> 2;
+      case GEGLU_TANH -> 3;
+      case RELU2 -> 4;
+    };
+  }
+
+  /** A stride in elements, 0 where there is but one step. */
+  static long stride(Tensor tensor, int dimension) {
+    return tensor.size(dimension) > 1 ? tensor.stride(dimension) : 0;
+  }
+
+  /** Elements from a row to the next, 0 for no tensor. */
+  static long pitch(@Nullable Tensor tensor) {
+    return tensor == null ? 0 : stride(tensor, 0);
+  }
+}

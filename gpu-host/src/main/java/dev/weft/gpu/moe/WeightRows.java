@@ -1,0 +1,56 @@
+package dev.weft.gpu.moe;
+
+import dev.weft.Tensor;
+import dev.weft.gpu.Arguments;
+import dev.weft.gpu.Region;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Rows of a weight, or elements of a bias, expert by expert: row i of expert e starts at element e
+ * * expertStride + i * rowStride.
+ *
+ * @param place of the first; null where there is no such weight
+ * @param expertStride elements from an expert to the next
+ * @param rowStride elements from a row to the next
+ */
+record WeightRows(@Nullable Region place, long expertStride, long rowStride) {
+  static final WeightRows NONE = new WeightRows(null, 0, 0);
+
+  /**
+   * The rows of a tensor: the last dimension is a row's, the one before counts rows, and one before
+   * that, if any, experts.
+   */
+  static WeightRows of(@Nullable Tensor tensor, boolean perExpert) {
+    if (tensor == null) {
+      return NONE;
+    }
+    return new WeightRows(
+        Region.of(tensor),
+        perExpert ? MoeCodes.stride(tensor, 0) : 0,
+        MoeCodes.stride(tensor, perExpert ? 1 : 0));
+  }
+
+  /** The elements of a bias [experts, n]. */
+  static WeightRows ofBias(@Nullable Tensor tensor) {
+    return tensor == null
+        ? NONE
+        : new WeightRows(Region.of(tensor), MoeCodes.stride(tensor, 0), 1);
+  }
+
+  /** Every so many rows from a first one on. */
+  WeightRows every(int step, long first, int elementBytes) {
+    return place == null
+        ? NONE
+        : new WeightRows(
+            place.plus(first * rowStride * elementBytes), expertStride, step * rowStride);
+  }
+
+  boolean isPresent() {
+    return place != null;
+  }
+
+  /** As the kernels' WEIGHTS has it. */
+  void put(Arguments arguments) {
+    arguments.region(place).value(expertStride).value(rowStride);
+  }
+}
