@@ -9,31 +9,26 @@
 
 // ---- tokens ------------------------------------------------------------------------------------------------------
 
-#define TOKEN_GROUP 64    /* as MoeBackwardPass.java has it */
+#define TOKEN_GROUP 32    /* as MoeBackwardPass.java has it */
 #define MOST_EXPERTS 1024 /* as MoeRecipe.java has it */
 
-// The sum of a value of each work-item; all get it.
-static float group_sum(float v, __local float *sums) {
-  const int item = (int)get_local_id(0);
+// The sum, or the largest, of a value of each work-item; all get it. Barriers stand outside of conditions here, whoever
+// needs what they guard: see routing.cl.
+static float group_sum(float v, __local float *values) {
   barrier(CLK_LOCAL_MEM_FENCE);
-  sums[item] = v;
-  for (int d = TOKEN_GROUP / 2; d > 0; d /= 2) {
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (item < d) sums[item] += sums[item + d];
-  }
+  values[get_local_id(0)] = v;
   barrier(CLK_LOCAL_MEM_FENCE);
-  return sums[0];
+  float sum = values[0];
+  for (int i = 1; i < TOKEN_GROUP; i++) sum += values[i];
+  return sum;
 }
-static float group_max(float v, __local float *sums) {
-  const int item = (int)get_local_id(0);
+static float group_max(float v, __local float *values) {
   barrier(CLK_LOCAL_MEM_FENCE);
-  sums[item] = v;
-  for (int d = TOKEN_GROUP / 2; d > 0; d /= 2) {
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (item < d) sums[item] = fmax(sums[item], sums[item + d]);
-  }
+  values[get_local_id(0)] = v;
   barrier(CLK_LOCAL_MEM_FENCE);
-  return sums[0];
+  float most = values[0];
+  for (int i = 1; i < TOKEN_GROUP; i++) most = fmax(most, values[i]);  // passes over NaN
+  return most;
 }
 
 // logits [T, experts], or null: no router. inverse [T, topK]: in, a guess; out, where a slot lies in the permutation, or
@@ -55,13 +50,13 @@ __kernel __attribute__((reqd_work_group_size(TOKEN_GROUP, 1, 1))) void moe_backw
   __local int chosen[MOST_EXPERTS];     // of the slots: the expert, or -1
   const int item = (int)get_local_id(0);
   const long t = (long)get_group_id(0);
-  if (t >= PRESENT_OF(tokens)) return;
+  const int there = t < PRESENT_OF(tokens);
 
   // Gradients of the weights of the token's slots: 0 where nobody computes the slot here.
   const int2 last = vload2(local_experts - 1, CONST_AT(int, slot_experts));
   for (int k = 0; k < top_k; k++) {
     const long slot = t * top_k + k;
-    const int id = CONST_AT(int, ids)[t * id_pitch + k];
+    const int id = there ? CONST_AT(int, ids)[t * id_pitch + k] : -1;
     const long local_id = (long)id - first_expert;
     int p = -1;
     if (local_id >= 0 && local_id < local_experts) {
@@ -81,33 +76,37 @@ __kernel __attribute__((reqd_work_group_size(TOKEN_GROUP, 1, 1))) void moe_backw
     }
     sum = group_sum(sum, sums);
     if (item == 0) {
-      AT(int, inverse)[slot] = p;
       dweights[k] = sum;
       chosen[k] = id >= 0 && id < experts ? id : -1;
+    }
+    if (item == 0 && there) {
+      AT(int, inverse)[slot] = p;
       if (GIVEN(dgiven_weights)) AT(float, dgiven_weights)[t * dgiven_pitch + k] = sum;
     }
   }
   barrier(CLK_LOCAL_MEM_FENCE);
 
-  if (GIVEN(logits)) {
-    const __global float *own = CONST_AT(float, logits) + t * logit_pitch;
-    if (score == SCORE_SOFTMAX) {
-      float most = -INFINITY;
-      for (int e = item; e < experts; e += TOKEN_GROUP) most = fmax(most, own[e]);  // passes over NaN
-      most = group_max(most, sums);
-      float all = 0.0f;
-      for (int e = item; e < experts; e += TOKEN_GROUP) all += exp(own[e] - most);
-      all = group_sum(all, sums);
-      for (int e = item; e < experts; e += TOKEN_GROUP) scores[e] = divided(exp(own[e] - most), all);
-    } else {
-      for (int e = item; e < experts; e += TOKEN_GROUP) {
-        scores[e] = score == SCORE_SIGMOID ? sigmoid_of(own[e]) : own[e];
-      }
-    }
-    for (int e = item; e < experts; e += TOKEN_GROUP) dscores[e] = 0.0f;
-    barrier(CLK_LOCAL_MEM_FENCE);
+  const int routed = there && GIVEN(logits);
+  const int count = routed ? experts : 0;
+  const __global float *own = CONST_AT(float, logits) + t * logit_pitch;
+  float most = -INFINITY;
+  for (int e = item; e < count; e += TOKEN_GROUP) most = fmax(most, own[e]);
+  most = group_max(most, sums);
+  float all = 0.0f;
+  for (int e = item; e < count; e += TOKEN_GROUP) {
+    scores[e] = score == SCORE_SOFTMAX ? exp(own[e] - most) : score == SCORE_SIGMOID ? sigmoid_of(own[e]) : own[e];
+    dscores[e] = 0.0f;
+    all += scores[e];
+  }
+  all = group_sum(all, sums);
+  if (score == SCORE_SOFTMAX) {
+    for (int e = item; e < count; e += TOKEN_GROUP) scores[e] = divided(scores[e], all);
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  float weighted = 0.0f;
+  if (routed) {
     // All work-items do the same over the few slots.
-    float denominator = epsilon, best = -INFINITY, exponentials = 0.0f, mean = 0.0f, weighted = 0.0f;
+    float denominator = epsilon, best = -INFINITY, exponentials = 0.0f, mean = 0.0f;
     for (int k = 0; k < top_k; k++) {
       if (chosen[k] >= 0) {
         denominator += scores[chosen[k]];
@@ -140,7 +139,9 @@ __kernel __attribute__((reqd_work_group_size(TOKEN_GROUP, 1, 1))) void moe_backw
         if (item == 0) dscores[chosen[k]] += d;
       }
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  if (routed) {
     for (int e = item; e < experts; e += TOKEN_GROUP) {
       float d = dscores[e];
       if (score == SCORE_SIGMOID) {
@@ -153,14 +154,13 @@ __kernel __attribute__((reqd_work_group_size(TOKEN_GROUP, 1, 1))) void moe_backw
       if (e < router_columns) AT(float, columns)[t * column_pitch + e] = d;
     }
   }
-  if (GIVEN(shared_logits)) {
-    float sum = 0.0f;
-    for (int i = item; i < shared_tiles; i += TOKEN_GROUP) sum += CONST_AT(float, shared_sums)[i * tokens + t];
-    sum = group_sum(sum, sums);
-    if (item == 0) {
-      AT(float, columns)[t * column_pitch + router_columns] =
-          sum * (CONST_AT(float, shared_weights)[t] * sigmoid_of(-CONST_AT(float, shared_logits)[t]));
-    }
+  const int gated = there && GIVEN(shared_logits);
+  float sum = 0.0f;
+  for (int i = item; gated && i < shared_tiles; i += TOKEN_GROUP) sum += CONST_AT(float, shared_sums)[i * tokens + t];
+  sum = group_sum(sum, sums);
+  if (gated && item == 0) {
+    AT(float, columns)[t * column_pitch + router_columns] =
+        sum * (CONST_AT(float, shared_weights)[t] * sigmoid_of(-CONST_AT(float, shared_logits)[t]));
   }
 }
 

@@ -4,13 +4,17 @@
 // Many tokens: moe_logits of logits.cl.
 //
 // moe_route: a group chooses a token's experts, one after another: each work-item looks for the best key among every
-// 64th expert, the group for the best of theirs. Keys are raw logits without a correction bias (a saturated score
+// 32nd expert, then all of them for the best of theirs. Keys are raw logits without a correction bias (a saturated score
 // cannot reorder then), else score + bias. They compare as ordered integers: NaN like minus infinity, equal keys go to
 // the lower expert, taken ones come last of all. Scores of softmax use the exact difference to the largest logit (its
 // rounding error multiplies in), and their sum is of two floats: neither may move a key by more than a few ulps.
+//
+// Barriers stand outside of conditions, whoever needs what they guard: some compilers for CPUs copy the rest of a kernel
+// for each condition that holds one.
 #include "experts.clh"
 
-#define GROUP 64
+#define GROUP 64 /* of moe_logits_few */
+#define ROUTE_GROUP 32
 #define FEW 4             /* tokens of a group, as RoutingPass.java has it */
 #define MOST_EXPERTS 1024 /* as MoeRecipe.java has it */
 
@@ -94,7 +98,7 @@ static int best_of(const __local uint *keys, int n, __local uint *best, __local 
   const int item = (int)get_local_id(0);
   uint most = 0;
   int index = item;
-  for (int i = item; i < n; i += GROUP) {
+  for (int i = item; i < n; i += ROUTE_GROUP) {
     uint key = keys[i];
     if (key > most) {
       most = key;
@@ -103,20 +107,16 @@ static int best_of(const __local uint *keys, int n, __local uint *best, __local 
   }
   best[item] = most;
   at[item] = index;
-  for (int d = GROUP / 2; d > 0; d /= 2) {
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (item < d) {
-      uint other = best[item + d];
-      if (other > best[item] || (other == best[item] && at[item + d] < at[item])) {
-        best[item] = other;
-        at[item] = at[item + d];
-      }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  most = best[0];
+  index = at[0];
+  for (int i = 1; i < ROUTE_GROUP; i++) {
+    if (best[i] > most || (best[i] == most && at[i] < index)) {
+      most = best[i];
+      index = at[i];
     }
   }
-  barrier(CLK_LOCAL_MEM_FENCE);
-  const int found = at[0];
-  barrier(CLK_LOCAL_MEM_FENCE);
-  return found;
+  return index;
 }
 
 #define PUT(type, to, row, column, v)                                                            \
@@ -124,8 +124,8 @@ static int best_of(const __local uint *keys, int n, __local uint *best, __local 
     if (GIVEN(to)) AT(type, to)[(row) * to##_pitch + (column)] = (v);                            \
   } while (0)
 
-// A group for each token.
-__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moe_route(
+// A group for each token. Tokens that are not there choose as well, but leave nothing behind.
+__kernel __attribute__((reqd_work_group_size(ROUTE_GROUP, 1, 1))) void moe_route(
     READS(logits), READS(bias), READS(token_count), WRITES(ids), WRITES(weights), WRITES(ids_out),
     const long ids_out_pitch, WRITES(ids_saved), const long ids_saved_pitch, WRITES(weights_out),
     const long weights_out_pitch, WRITES(weights_saved), const long weights_saved_pitch, WRITES(logits_out),
@@ -135,75 +135,73 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moe_route(
   __local float scores[MOST_EXPERTS];
   __local uint keys[MOST_EXPERTS];
   __local uint taken[MOST_EXPERTS];  // first the groups' keys, then the experts that were chosen
-  __local uint best[GROUP];
-  __local int at[GROUP];
-  __local float partial[GROUP], low_partial[GROUP];
+  __local uint best[ROUTE_GROUP];
+  __local int at[ROUTE_GROUP];
+  __local float highs[ROUTE_GROUP], lows[ROUTE_GROUP];
   const int item = (int)get_local_id(0);
   const int token = (int)get_group_id(0);
-  if (token >= present_tokens(GIVEN(token_count) ? CONST_AT(int, token_count) : 0, 0, tokens)) return;
+  const int there = token < present_tokens(GIVEN(token_count) ? CONST_AT(int, token_count) : 0, 0, tokens);
   const __global float *own = CONST_AT(float, logits) + token * logit_pitch;
 
   float most = -INFINITY;
-  for (int e = item; e < experts; e += GROUP) {
-    float l = own[e];
-    PUT(float, logits_out, token, e, l);
-    PUT(float, logits_saved, token, e, l);
+  for (int e = item; e < experts; e += ROUTE_GROUP) {
+    float l = there ? own[e] : 0.0f;
+    if (there) {
+      PUT(float, logits_out, token, e, l);
+      PUT(float, logits_saved, token, e, l);
+    }
     scores[e] = l;
     keys[e] = ordered(l);
     most = fmax(most, l);  // passes over NaN
   }
+  highs[item] = most;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int i = 0; i < ROUTE_GROUP; i++) most = fmax(most, highs[i]);
+  barrier(CLK_LOCAL_MEM_FENCE);
+  float high = 0.0f, low = 0.0f;
   if (score == SCORE_SOFTMAX) {
-    partial[item] = most;
-    for (int d = GROUP / 2; d > 0; d /= 2) {
-      barrier(CLK_LOCAL_MEM_FENCE);
-      if (item < d) partial[item] = fmax(partial[item], partial[item + d]);
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    most = partial[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    float high = 0.0f, low = 0.0f;
-    for (int e = item; e < experts; e += GROUP) {
+    for (int e = item; e < experts; e += ROUTE_GROUP) {
       float p = exp_of_difference(scores[e], most);
       scores[e] = p;
       add_exactly(&high, &low, p);
     }
-    partial[item] = high;
-    low_partial[item] = low;
-    for (int d = GROUP / 2; d > 0; d /= 2) {
-      barrier(CLK_LOCAL_MEM_FENCE);
-      if (item < d) {
-        high = partial[item];
-        low = low_partial[item] + low_partial[item + d];
-        add_exactly(&high, &low, partial[item + d]);
-        partial[item] = high;
-        low_partial[item] = low;
-      }
+  }
+  highs[item] = high;
+  lows[item] = low;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  if (score == SCORE_SOFTMAX) {
+    high = highs[0];
+    low = lows[0];
+    for (int i = 1; i < ROUTE_GROUP; i++) {
+      add_exactly(&high, &low, highs[i]);
+      low += lows[i];
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    const float sum = partial[0] + low_partial[0];
-    const float rest = (partial[0] - sum) + low_partial[0];
-    for (int e = item; e < experts; e += GROUP) {
+    const float all = high + low;
+    const float rest = (high - all) + low;
+    for (int e = item; e < experts; e += ROUTE_GROUP) {
       float p = scores[e];
-      float q = p / sum;
-      float better = fma(fma(-q, sum, p) - q * rest, 1.0f / sum, q);
+      float q = p / all;
+      float better = fma(fma(-q, all, p) - q * rest, 1.0f / all, q);
       scores[e] = isfinite(better) ? better : q;
     }
   } else if (score == SCORE_SIGMOID) {
-    for (int e = item; e < experts; e += GROUP) scores[e] = sigmoid_of(scores[e]);
+    for (int e = item; e < experts; e += ROUTE_GROUP) scores[e] = sigmoid_of(scores[e]);
   }
-  // A work-item reads back only what it wrote up to here.
   if (GIVEN(bias)) {
-    for (int e = item; e < experts; e += GROUP) keys[e] = ordered(scores[e] + CONST_AT(float, bias)[e]);
+    for (int e = item; e < experts; e += ROUTE_GROUP) keys[e] = ordered(scores[e] + CONST_AT(float, bias)[e]);
   }
   barrier(CLK_LOCAL_MEM_FENCE);
 
-  if (groups > 1) {
-    const int size = experts / groups;
-    for (int g = item; g < groups; g += GROUP) {
+  const int size = experts / groups;
+  const int kept = groups > 1 ? topk_groups : 0;
+  if (kept > 0) {
+    for (int g = item; g < groups; g += ROUTE_GROUP) {
       float first = -INFINITY, second = -INFINITY;
-      for (int i = 0; i < size; i++) {
-        const int e = g * size + i;
-        float key = GIVEN(bias) ? scores[e] + CONST_AT(float, bias)[e] : groups_by_two_best ? scores[e] : own[e];
+      for (int e = g * size; e < (g + 1) * size; e++) {
+        float key = GIVEN(bias)          ? scores[e] + CONST_AT(float, bias)[e]
+                    : groups_by_two_best ? scores[e]
+                    : there              ? own[e]
+                                         : 0.0f;
         key = key == key ? key : -INFINITY;
         if (key > first) {
           second = first;
@@ -214,17 +212,19 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moe_route(
       }
       taken[g] = ordered(groups_by_two_best && size > 1 ? first + second : first);
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int k = 0; k < topk_groups; k++) {
-      const int g = best_of(taken, groups, best, at);
-      if (item == 0) taken[g] = 0;
-      barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    for (int e = item; e < experts; e += GROUP) {
-      if (taken[e / size] != 0) keys[e] = ordered(-INFINITY);
-    }
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int k = 0; k < kept; k++) {
+    const int g = best_of(taken, groups, best, at);
+    if (item == 0) taken[g] = 0;
     barrier(CLK_LOCAL_MEM_FENCE);
   }
+  if (kept > 0) {
+    for (int e = item; e < experts; e += ROUTE_GROUP) {
+      if (taken[e / size] != 0) keys[e] = ordered(-INFINITY);
+    }
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
 
   float sum = 0.0f;
   float largest = -INFINITY;
@@ -233,24 +233,28 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moe_route(
     if (item == 0) {
       keys[e] = 0;
       taken[k] = (uint)e;
-      AT(int, ids)[(long)token * top_k + k] = e;
-      PUT(int, ids_out, token, k, e);
-      PUT(int, ids_saved, token, k, e);
+      if (there) {
+        AT(int, ids)[(long)token * top_k + k] = e;
+        PUT(int, ids_out, token, k, e);
+        PUT(int, ids_saved, token, k, e);
+      }
     }
     sum += scores[e];
     largest = fmax(largest, scores[e]);
     barrier(CLK_LOCAL_MEM_FENCE);
   }
   if (normalize == NORMALIZE_SOFTMAX) {
-    for (int k = item; k < top_k; k += GROUP) keys[k] = as_uint(exp_of_difference(scores[taken[k]], largest));
-    barrier(CLK_LOCAL_MEM_FENCE);
-    float high = 0.0f, low = 0.0f;
+    for (int k = item; k < top_k; k += ROUTE_GROUP) keys[k] = as_uint(exp_of_difference(scores[taken[k]], largest));
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  sum += epsilon;
+  if (normalize == NORMALIZE_SOFTMAX) {
+    high = 0.0f;
+    low = 0.0f;
     for (int k = 0; k < top_k; k++) add_exactly(&high, &low, as_float(keys[k]));
     sum = high + low;
-  } else {
-    sum += epsilon;
   }
-  for (int k = item; k < top_k; k += GROUP) {
+  for (int k = item; there && k < top_k; k += ROUTE_GROUP) {
     float s = scores[taken[k]];
     float w = s;
     if (normalize == NORMALIZE_SOFTMAX) {

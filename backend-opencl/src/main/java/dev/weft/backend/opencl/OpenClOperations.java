@@ -7,6 +7,8 @@ import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.conv1d.Conv1dRecipe;
+import dev.weft.gpu.moe.MoeRecipe;
+import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.spi.BackendKernel;
 
 /** What this backend computes: the recipes of the portable backends. */
@@ -16,6 +18,9 @@ final class OpenClOperations implements Operations {
     if (spec instanceof CausalConv1dSpec conv) {
       return Conv1dRecipe.supports(traits, conv);
     }
+    if (spec instanceof MoeDispatchSpec moe) {
+      return MoeRecipe.supports(traits, moe);
+    }
     return Support.no("the OpenCL backend does not know the operation " + spec.operation());
   }
 
@@ -23,6 +28,9 @@ final class OpenClOperations implements Operations {
   public BackendKernel prepare(ComputeDevice device, OperationSpec<?> spec) {
     if (spec instanceof CausalConv1dSpec conv) {
       return new Conv1dRecipe(device, conv);
+    }
+    if (spec instanceof MoeDispatchSpec moe) {
+      return new MoeRecipe(device, moe);
     }
     throw new IllegalArgumentException(spec + " is not supported");
   }

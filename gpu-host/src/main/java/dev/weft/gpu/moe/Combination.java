@@ -7,6 +7,7 @@ import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.Region;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.MoeDispatchSpec;
 import org.jspecify.annotations.Nullable;
 
@@ -40,7 +41,7 @@ final class Combination {
       @Nullable ExpertWork shared,
       @Nullable Region sharedLogits) {
     DataType type = spec.dataType();
-    long yPitch = MoeCodes.stride(y, 0);
+    long yPitch = TensorLayout.stride(y, 0);
     stream
         .arguments()
         .region(work.out())
@@ -57,16 +58,16 @@ final class Combination {
         .value(routing.idPitch())
         .value(routing.weightPitch())
         .value(work.parts())
-        .value(MoeCodes.type(work.outType(type)))
+        .value(TensorLayout.typeCode(work.outType(type)))
         .value(shared == null ? 1 : shared.parts())
-        .value(MoeCodes.type(shared == null ? type : shared.outType(type)))
+        .value(TensorLayout.typeCode(shared == null ? type : shared.outType(type)))
         .value(work.firstToken())
         .value(work.tokens())
         .value(spec.topK())
         .value(spec.hidden())
         .value(spec.firstExpert())
         .value(spec.localExperts())
-        .value(MoeCodes.type(type));
+        .value(TensorLayout.typeCode(type));
     long columnGroups = (spec.hidden() + COLUMNS_OF_GROUP - 1L) / COLUMNS_OF_GROUP;
     stream.dispatch(combine, work.tokens() * columnGroups, 1, 1, GROUP);
   }

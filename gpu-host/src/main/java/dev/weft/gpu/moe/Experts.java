@@ -6,6 +6,7 @@ import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.MoeDispatchSpec;
 import java.util.ArrayList;
 import java.util.List;
@@ -95,8 +96,8 @@ final class Experts {
         .value(work.topK())
         .value(weights.hidden())
         .value(weights.width())
-        .value(MoeCodes.type(spec.dataType()))
-        .value(MoeCodes.type(weights.type()))
+        .value(TensorLayout.typeCode(spec.dataType()))
+        .value(TensorLayout.typeCode(weights.type()))
         .value(MoeCodes.activation(spec.activation()))
         .value(spec.swigluAlpha())
         .value(spec.swigluLimit())
@@ -129,9 +130,9 @@ final class Experts {
         .value(work.tokens())
         .value(weights.hidden())
         .value(weights.width())
-        .value(MoeCodes.type(spec.dataType()))
-        .value(MoeCodes.type(work.outType(spec.dataType())))
-        .value(MoeCodes.type(weights.type()))
+        .value(TensorLayout.typeCode(spec.dataType()))
+        .value(TensorLayout.typeCode(work.outType(spec.dataType())))
+        .value(TensorLayout.typeCode(weights.type()))
         .value(mostTiles);
     dispatch(
         stream,

@@ -4,6 +4,7 @@ import dev.weft.DataType;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.MatrixUnits;
+import dev.weft.gpu.TensorLayout;
 import java.util.List;
 
 /**
@@ -80,7 +81,7 @@ record GroupTile(
   /** A kernel of a source, compiled for this tile. */
   KernelName kernel(String source, String function) {
     return KernelName.of(source, function)
-        .with("TYPE", MoeCodes.type(type))
+        .with("TYPE", TensorLayout.typeCode(type))
         .with("MATRIX", matrix())
         .with("WAVE", wave)
         .with("WM", waveRows)

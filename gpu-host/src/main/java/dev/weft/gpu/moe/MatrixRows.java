@@ -4,6 +4,7 @@ import dev.weft.DataType;
 import dev.weft.Tensor;
 import dev.weft.gpu.Arguments;
 import dev.weft.gpu.Region;
+import dev.weft.gpu.TensorLayout;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,7 +22,7 @@ record MatrixRows(@Nullable Region place, long pitch, long expertStride, DataTyp
   static MatrixRows of(@Nullable Tensor tensor) {
     return tensor == null
         ? NONE
-        : new MatrixRows(Region.of(tensor), MoeCodes.stride(tensor, 0), 0, tensor.dataType());
+        : new MatrixRows(Region.of(tensor), TensorLayout.stride(tensor, 0), 0, tensor.dataType());
   }
 
   /** Rows of a tensor that has some for each expert (rank 3), or one for each (rank 2). */
@@ -30,8 +31,8 @@ record MatrixRows(@Nullable Region place, long pitch, long expertStride, DataTyp
         ? NONE
         : new MatrixRows(
             Region.of(tensor),
-            tensor.rank() == 3 ? MoeCodes.stride(tensor, 1) : 0,
-            MoeCodes.stride(tensor, 0),
+            tensor.rank() == 3 ? TensorLayout.stride(tensor, 1) : 0,
+            TensorLayout.stride(tensor, 0),
             tensor.dataType());
   }
 
@@ -49,6 +50,6 @@ record MatrixRows(@Nullable Region place, long pitch, long expertStride, DataTyp
   }
 
   void put(Arguments arguments) {
-    arguments.region(place).value(pitch).value(expertStride).value(MoeCodes.type(type));
+    arguments.region(place).value(pitch).value(expertStride).value(TensorLayout.typeCode(type));
   }
 }

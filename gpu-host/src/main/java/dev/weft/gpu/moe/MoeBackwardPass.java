@@ -10,6 +10,7 @@ import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.Region;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.GateUpLayout;
 import dev.weft.moe.MoeBackward;
 import dev.weft.moe.MoeDispatchSpec;
@@ -28,7 +29,7 @@ import org.jspecify.annotations.Nullable;
 final class MoeBackwardPass {
   private static final int LIST_GROUP = 256;
   private static final int SUM_COLUMNS = 16;
-  private static final int TOKEN_GROUP = 64;
+  private static final int TOKEN_GROUP = 32;
 
   /** Tiles of rows that share a tile of columns. */
   private static final int RASTER = 8;
@@ -184,8 +185,8 @@ final class MoeBackwardPass {
           .region(Region.of(saved.ids()))
           .region(Region.of(saved.routingWeights()))
           .region(tokenCount)
-          .value(MoeCodes.stride(saved.ids(), 0))
-          .value(MoeCodes.stride(saved.routingWeights(), 0))
+          .value(TensorLayout.stride(saved.ids(), 0))
+          .value(TensorLayout.stride(saved.routingWeights(), 0))
           .value(plan.tokens)
           .value(lists.rows)
           .region(at(lists.starts))
@@ -469,7 +470,7 @@ final class MoeBackwardPass {
           .region(at(plan.sharedSums))
           .region(at(plan.shared.rowWeights))
           .region(needsSharedGate ? at(plan.sharedLogits) : null)
-          .value(MoeCodes.stride(saved.ids(), 0))
+          .value(TensorLayout.stride(saved.ids(), 0))
           .value(MoeCodes.pitch(logits))
           .value(MoeCodes.pitch(a.auxiliaryDlogits()))
           .value(MoeCodes.pitch(a.dgivenWeights()))

@@ -1,7 +1,7 @@
 package dev.weft.gpu.moe;
 
-import dev.weft.DataType;
 import dev.weft.Tensor;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.ExpertActivation;
 import dev.weft.moe.RouterSpec.Normalize;
 import dev.weft.moe.RouterSpec.Score;
@@ -10,15 +10,6 @@ import org.jspecify.annotations.Nullable;
 /** What stands for options in the arguments of MoE's kernels; experts.clh has the same numbers. */
 final class MoeCodes {
   private MoeCodes() {}
-
-  static int type(DataType type) {
-    return switch (type) {
-      case F32 -> 0;
-      case F16 -> 1;
-      case BF16 -> 2;
-      default -> throw new IllegalArgumentException(type.text());
-    };
-  }
 
   static int score(Score score) {
     return switch (score) {
@@ -46,13 +37,8 @@ final class MoeCodes {
     };
   }
 
-  /** A stride in elements, 0 where there is but one step. */
-  static long stride(Tensor tensor, int dimension) {
-    return tensor.size(dimension) > 1 ? tensor.stride(dimension) : 0;
-  }
-
   /** Elements from a row to the next, 0 for no tensor. */
   static long pitch(@Nullable Tensor tensor) {
-    return tensor == null ? 0 : stride(tensor, 0);
+    return tensor == null ? 0 : TensorLayout.stride(tensor, 0);
   }
 }

@@ -8,9 +8,10 @@ import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeStream;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.Region;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.MoeBackward;
-import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeDispatchSpec.Mode;
+import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
 import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
@@ -214,7 +215,7 @@ public final class MoeRecipe implements MoeKernel {
               0,
               scratch.at(plan.blockCounts)));
       DataType type = spec.dataType();
-      long xPitch = MoeCodes.stride(a.x(), 0);
+      long xPitch = TensorLayout.stride(a.x(), 0);
       ExpertWork work =
           new ExpertWork(
               weights.routed(),

@@ -4,6 +4,7 @@ import dev.weft.DataType;
 import dev.weft.Tensor;
 import dev.weft.gpu.Arguments;
 import dev.weft.gpu.Region;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.MoeDispatchSpec;
 import org.jspecify.annotations.Nullable;
 
@@ -51,7 +52,7 @@ record ProjectionRows(WeightRows gate, WeightRows up, DataType type, int gates) 
 
   /** Elements of a gradient [experts, n], or [n]. */
   static ProjectionRows elements(Tensor gradient, int columns) {
-    long stride = gradient.rank() == 2 ? MoeCodes.stride(gradient, 0) : 0;
+    long stride = gradient.rank() == 2 ? TensorLayout.stride(gradient, 0) : 0;
     return new ProjectionRows(
         new WeightRows(Region.of(gradient), stride, 1),
         WeightRows.NONE,
@@ -67,6 +68,6 @@ record ProjectionRows(WeightRows gate, WeightRows up, DataType type, int gates) 
   void put(Arguments arguments) {
     gate.put(arguments);
     up.put(arguments);
-    arguments.value(MoeCodes.type(type)).value(gates);
+    arguments.value(TensorLayout.typeCode(type)).value(gates);
   }
 }

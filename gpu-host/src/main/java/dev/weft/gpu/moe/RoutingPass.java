@@ -7,13 +7,14 @@ import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.Region;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
 import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
-import dev.weft.moe.RouterSpec;
 import dev.weft.moe.RouterSpec.GroupScore;
 import dev.weft.moe.RouterSpec.Source;
+import dev.weft.moe.RouterSpec;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -26,6 +27,7 @@ final class RoutingPass {
   private static final int FEW_TOKENS_OF_GROUP = 4;
 
   private static final int GROUP = 64;
+  private static final int ROUTE_GROUP = 32;
   private static final int COPY_GROUP = 256;
   private static final KernelName SOURCE = KernelName.of("moe/routing", "moe_route");
 
@@ -67,7 +69,7 @@ final class RoutingPass {
             stream, a.x(), router, weights.routerBias(), tokenCount, to, spec.experts(), few);
         route(stream, weights, a, to, spec.experts(), plan, scratch);
       } else {
-        route(stream, weights, a, Region.of(given), MoeCodes.stride(given, 0), plan, scratch);
+        route(stream, weights, a, Region.of(given), TensorLayout.stride(given, 0), plan, scratch);
       }
     }
     return new Routing(
@@ -89,7 +91,7 @@ final class RoutingPass {
     Tensor weights = Objects.requireNonNull(a.givenWeights());
     Routing routing =
         new Routing(
-            Region.of(ids), MoeCodes.stride(ids, 0), Region.of(weights), MoeCodes.stride(weights, 0));
+            Region.of(ids), TensorLayout.stride(ids, 0), Region.of(weights), TensorLayout.stride(weights, 0));
     MoeSaved saved = a.saved();
     if (saved != null && tokens > 0) {
       stream
@@ -101,8 +103,8 @@ final class RoutingPass {
           .region(Region.ofNullable(a.tokenCount()))
           .value(routing.idPitch())
           .value(routing.weightPitch())
-          .value(MoeCodes.stride(saved.ids(), 0))
-          .value(MoeCodes.stride(saved.routingWeights(), 0))
+          .value(TensorLayout.stride(saved.ids(), 0))
+          .value(TensorLayout.stride(saved.routingWeights(), 0))
           .value(tokens)
           .value(spec.topK());
       long slots = (long) tokens * spec.topK();
@@ -128,14 +130,14 @@ final class RoutingPass {
         .region(Region.ofNullable(bias))
         .region(logits)
         .region(tokenCount)
-        .value(MoeCodes.stride(x, 0))
-        .value(MoeCodes.stride(rows, 0))
+        .value(TensorLayout.stride(x, 0))
+        .value(TensorLayout.stride(rows, 0))
         .value((long) experts)
         .value(tokens)
         .value(experts)
         .value(spec.hidden())
-        .value(MoeCodes.type(spec.dataType()))
-        .value(MoeCodes.type(spec.routerType()));
+        .value(TensorLayout.typeCode(spec.dataType()))
+        .value(TensorLayout.typeCode(spec.routerType()));
     if (few) {
       long groups =
           (long) experts * ((tokens + FEW_TOKENS_OF_GROUP - 1) / FEW_TOKENS_OF_GROUP);
@@ -185,7 +187,7 @@ final class RoutingPass {
         .value(MoeCodes.normalize(router.normalize()))
         .value(router.epsilon())
         .value(router.scalingFactor());
-    stream.dispatch(route, tokens, 1, 1, GROUP);
+    stream.dispatch(route, tokens, 1, 1, ROUTE_GROUP);
   }
 
   private static void putOutput(Arguments arguments, @Nullable Tensor tensor) {

@@ -3,6 +3,7 @@ package dev.weft.gpu.moe;
 import dev.weft.Tensor;
 import dev.weft.gpu.Arguments;
 import dev.weft.gpu.Region;
+import dev.weft.gpu.TensorLayout;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,15 +27,15 @@ record WeightRows(@Nullable Region place, long expertStride, long rowStride) {
     }
     return new WeightRows(
         Region.of(tensor),
-        perExpert ? MoeCodes.stride(tensor, 0) : 0,
-        MoeCodes.stride(tensor, perExpert ? 1 : 0));
+        perExpert ? TensorLayout.stride(tensor, 0) : 0,
+        TensorLayout.stride(tensor, perExpert ? 1 : 0));
   }
 
   /** The elements of a bias [experts, n]. */
   static WeightRows ofBias(@Nullable Tensor tensor) {
     return tensor == null
         ? NONE
-        : new WeightRows(Region.of(tensor), MoeCodes.stride(tensor, 0), 1);
+        : new WeightRows(Region.of(tensor), TensorLayout.stride(tensor, 0), 1);
   }
 
   /** Every so many rows from a first one on. */
