@@ -32,10 +32,11 @@ record GroupTile(
     int stages) {
 
   /** Tiles of F32 products, for all types; the fewest rows first. */
-  static List<GroupTile> plain() {
+  static List<GroupTile> plain(ComputeTraits traits) {
+    int wave = traits.waveSize() == 64 ? 64 : 32;
     return List.of(
-        new GroupTile(DataType.F32, MatrixUnits.NONE, 32, 16, 32, 16, 64, 32, 2),
-        new GroupTile(DataType.F32, MatrixUnits.NONE, 32, 32, 32, 64, 64, 16, 2));
+        new GroupTile(DataType.F32, MatrixUnits.NONE, wave, 16, 32, 16, 64, 32, 2),
+        new GroupTile(DataType.F32, MatrixUnits.NONE, wave, 32, 32, 64, 64, 16, 2));
   }
 
   /** Tiles for a spec of one 16-bit type on matrix units; the fewest rows first. */
@@ -51,7 +52,7 @@ record GroupTile(
 
   /** The tiles for products of two types. */
   static List<GroupTile> of(DataType first, DataType second, ComputeTraits traits) {
-    return usesMatrixUnits(first, second, traits) ? onMatrixUnits(first, traits) : plain();
+    return usesMatrixUnits(first, second, traits) ? onMatrixUnits(first, traits) : plain(traits);
   }
 
   static boolean usesMatrixUnits(DataType first, DataType second, ComputeTraits traits) {

@@ -15,7 +15,7 @@ final class MoeBackwardKernels {
   final GroupTile tile;
 
   /** Of the router's. */
-  final GroupTile routerTile = GroupTile.plain().getLast();
+  final GroupTile routerTile;
 
   final MoeBackwardPlan.Tiles planTiles;
   final ComputeKernel project;
@@ -33,6 +33,7 @@ final class MoeBackwardKernels {
   final ComputeKernel routerSums;
 
   MoeBackwardKernels(ComputeDevice device, MoeDispatchSpec spec) {
+    routerTile = GroupTile.plain(device.traits()).getLast();
     tile = tile(device.traits(), spec);
     planTiles = tiles(device.traits(), spec);
     KernelName products = tile.kernel("moe/backward", PREFIX + "project");

@@ -35,7 +35,7 @@ public final class MoeRecipe implements MoeKernel {
   private static final int LARGEST_GROUP = 256;
   private static final long LOCAL_BYTES = 32 << 10;
 
-  private static final MoePlan.Stages STAGES =
+  static final MoePlan.Stages STAGES =
       new MoePlan.Stages() {
         @Override
         public long sortBytes(long slots, int experts) {

@@ -43,7 +43,7 @@ final class RoutingPass {
     route = device.kernel(SOURCE);
     copy = device.kernel(SOURCE.function("moe_copy_routing"));
     logitsFew = device.kernel(SOURCE.function("moe_logits_few"));
-    tile = GroupTile.plain().getLast();
+    tile = GroupTile.plain(device.traits()).getLast();
     logitsMany = device.kernel(tile.kernel("moe/logits", "moe_logits"));
   }
 

@@ -7,6 +7,7 @@ import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
+import dev.weft.gpu.moe.MoePlan;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
 

@@ -7,6 +7,7 @@ import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.device.CudaMemory;
 import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.device.TensorArguments;
+import dev.weft.gpu.moe.MoePlan;
 import dev.weft.moe.MoeBackward;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeDispatchSpec.Mode;
@@ -67,7 +68,7 @@ public final class CudaMoe implements MoeKernel {
   @Override
   public long workspaceBytes(Mode mode, Limits limits) {
     return mode == Mode.FORWARD
-        ? MoePlan.bytes(spec, limits.tokens())
+        ? MoePlan.bytes(spec, SlotSort::blockCountBytes, limits.tokens())
         : MoeBackwardPass.workspaceBytes(spec, limits.tokens());
   }
 
@@ -81,7 +82,7 @@ public final class CudaMoe implements MoeKernel {
     CudaStream stream = (CudaStream) context.stream();
     MoeBoundWeights weights = (MoeBoundWeights) a.weights().backend();
     int tokens = Math.toIntExact(a.x().size(0));
-    MoePlan plan = MoePlan.of(spec, tokens);
+    MoePlan plan = MoePlan.of(spec, SlotSort::blockCountBytes, tokens);
     BackendMemory memory = context.workspace();
     long scratch = memory == null ? 0 : ((CudaMemory) memory).address() + context.workspaceOffset();
     Routing routed = routing.enqueue(stream, weights.tensors(), a, plan, scratch);

@@ -2,6 +2,7 @@ package dev.weft.backend.cuda.moe;
 
 import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.kernels.KernelFunction;
+import dev.weft.gpu.moe.MoeBackwardPlan;
 import dev.weft.moe.MoeDispatchSpec;
 import java.util.List;
 import java.util.stream.Stream;
@@ -9,6 +10,9 @@ import org.jspecify.annotations.Nullable;
 
 /** The kernels of a backward pass. */
 final class MoeBackwardKernels {
+  /** Rows of a tile, and columns of a sum, as backward_tile.cuh has them. */
+  static final int TILE = 128;
+
   /** Dynamic shared memory of the router's tiles. */
   static final int FLOAT_TILE_BYTES = 69_632;
 
@@ -95,7 +99,7 @@ final class MoeBackwardKernels {
 
   MoeBackwardKernels(CudaDevice device, MoeDispatchSpec spec) {
     String type = spec.dataType().text();
-    boolean tensorCores = MoeBackwardPlan.onTensorCores(spec);
+    boolean tensorCores = onTensorCores(spec);
     general = Tiled.of(device, tensorCores ? tensor(type) : FLOAT);
     Tile wide = warpgroup(type);
     hopper =
@@ -110,6 +114,20 @@ final class MoeBackwardKernels {
     dx = device.kernel(PREFIX + "dx");
     routerWeights = device.kernel(PREFIX + "router_weights");
     routerSums = device.kernel(PREFIX + "router_sums");
+  }
+
+  /** Whether products of experts run on tensor cores: two equal types of 16 bits. */
+  static boolean onTensorCores(MoeDispatchSpec spec) {
+    return spec.dataType() == spec.weightType() && spec.dataType().bytes() == 2;
+  }
+
+  /** What the plan of a backward pass depends on. */
+  static MoeBackwardPlan.Tiles planTiles(MoeDispatchSpec spec) {
+    return new MoeBackwardPlan.Tiles(TILE, TILE, onTensorCores(spec));
+  }
+
+  static long tiles(long elements) {
+    return (elements + TILE - 1) / TILE;
   }
 
   /** For the products whose rows are slots. */

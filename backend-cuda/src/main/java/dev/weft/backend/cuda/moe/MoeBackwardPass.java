@@ -11,6 +11,7 @@ import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.gpu.moe.MoeBackwardPlan;
 import dev.weft.moe.GateUpLayout;
 import dev.weft.moe.MoeBackward;
 import dev.weft.moe.MoeDispatchSpec;
@@ -48,7 +49,7 @@ final class MoeBackwardPass {
 
   /** The scratch memory of a launch. */
   static long workspaceBytes(MoeDispatchSpec spec, long tokens) {
-    return new MoeBackwardPlan(spec, tokens).size();
+    return new MoeBackwardPlan(spec, MoeBackwardKernels.planTiles(spec), tokens).size();
   }
 
   /**
@@ -104,7 +105,7 @@ final class MoeBackwardPass {
       this.a = a;
       this.bound = bound;
       weights = bound.tensors();
-      plan = new MoeBackwardPlan(spec, a.x().size(0));
+      plan = new MoeBackwardPlan(spec, MoeBackwardKernels.planTiles(spec), a.x().size(0));
       scratch =
           context.workspace() == null
               ? 0
@@ -363,7 +364,7 @@ final class MoeBackwardPass {
           .put(e.width())
           .put(spec.activation().isGated() ? 1 : 0)
           .put(columnTiles)
-          .put((int) MoeBackwardPlan.tiles(e.width()))
+          .put((int) MoeBackwardKernels.tiles(e.width()))
           .put(0);
       launchTiles(tiled.slots(), rowTileBlocks(e, columnTiles), tiled.tile().sharedBytes());
     }
@@ -386,7 +387,7 @@ final class MoeBackwardPass {
 
     private void downGradient(Experts e, BackwardMatrix activation, BackwardMatrix low) {
       MoeBackwardKernels.Tiled tiled = kernels.forWeights(e.slotsPerExpert());
-      int rowTiles = (int) MoeBackwardPlan.tiles(spec.hidden());
+      int rowTiles = (int) MoeBackwardKernels.tiles(spec.hidden());
       int columnTiles = columnTiles(tiled.tile(), e.width());
       ParameterBlock block = slots(e.lists);
       BackwardMatrix.of(a.dy()).put(block);
@@ -408,7 +409,7 @@ final class MoeBackwardPass {
 
     private void projectionGradient(Experts e, BackwardMatrix dz) {
       MoeBackwardKernels.Tiled tiled = kernels.forWeights(e.slotsPerExpert());
-      int rowTiles = (int) MoeBackwardPlan.tiles(e.projected);
+      int rowTiles = (int) MoeBackwardKernels.tiles(e.projected);
       int columnTiles = columnTiles(tiled.tile(), spec.hidden());
       ParameterBlock block = slots(e.lists);
       dz.put(block);
@@ -506,8 +507,8 @@ final class MoeBackwardPass {
           .put(spec.experts())
           .put(spec.firstExpert())
           .put(spec.localExperts())
-          .put(needsWeightGradients ? (int) MoeBackwardPlan.tiles(spec.intermediate()) : 0)
-          .put((int) MoeBackwardPlan.tiles(spec.sharedIntermediate()))
+          .put(needsWeightGradients ? (int) MoeBackwardKernels.tiles(spec.intermediate()) : 0)
+          .put((int) MoeBackwardKernels.tiles(spec.sharedIntermediate()))
           .put(spec.hidden())
           .put(plan.routerColumns())
           .put(RoutingPass.score(router.score()))
@@ -531,7 +532,7 @@ final class MoeBackwardPass {
 
     private void dx() {
       Tensor dx = requireNonNull(a.dx());
-      int columnTiles = (int) MoeBackwardPlan.tiles(spec.hidden());
+      int columnTiles = (int) MoeBackwardKernels.tiles(spec.hidden());
       ParameterBlock block = stream.parameters();
       columns().put(block);
       BackwardProjection.router(
@@ -552,7 +553,7 @@ final class MoeBackwardPass {
           .put(columnTiles);
       launchTiles(
           kernels.dx,
-          MoeBackwardPlan.tiles(plan.tokens) * columnTiles,
+          MoeBackwardKernels.tiles(plan.tokens) * columnTiles,
           MoeBackwardKernels.FLOAT_TILE_BYTES);
     }
 
@@ -588,8 +589,8 @@ final class MoeBackwardPass {
     }
 
     private void routerWeights() {
-      int rowTiles = (int) MoeBackwardPlan.tiles(plan.columnCount());
-      int columnTiles = (int) MoeBackwardPlan.tiles(spec.hidden());
+      int rowTiles = (int) MoeBackwardKernels.tiles(plan.columnCount());
+      int columnTiles = (int) MoeBackwardKernels.tiles(spec.hidden());
       ParameterBlock block = stream.parameters();
       columns().put(block);
       BackwardMatrix.of(a.x()).put(block);

@@ -8,6 +8,7 @@ import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.gpu.moe.MoePlan;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
 import dev.weft.moe.MoeSaved;

@@ -1,5 +1,7 @@
 package dev.weft.backend.cuda.moe;
 
+import dev.weft.gpu.moe.MoePlan;
+
 /**
  * Slots sorted by expert, on the device; experts.cuh says what each array holds. For the shared
  * expert there are none of them: its rows are the tokens.
@@ -17,15 +19,10 @@ record SortedRows(
     return new SortedRows(0, 0, 0, 0, tokens);
   }
 
-  /** The most tiles that rows of some experts can make. */
-  static long mostTiles(long rows, int experts, int tileRows) {
-    return Math.min(rows, experts) + rows / tileRows;
-  }
-
   /** The most tiles of so many rows each. */
   long mostTiles(int experts, int tileRows) {
     return permutation == 0
         ? (mostRows + tileRows - 1) / tileRows
-        : mostTiles(mostRows, experts, tileRows);
+        : MoePlan.mostTiles(mostRows, experts, tileRows);
   }
 }

@@ -1,4 +1,4 @@
-package dev.weft.backend.cuda.moe;
+package dev.weft.gpu.moe;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -10,6 +10,12 @@ import org.junit.jupiter.api.Test;
 
 /** The layout of scratch memory. Needs no GPU. */
 class MoeBackwardPlanTest {
+  private static final MoeBackwardPlan.Tiles TILES = new MoeBackwardPlan.Tiles(128, 64, true);
+
+  private static MoeBackwardPlan plan(MoeDispatchSpec spec, long tokens) {
+    return new MoeBackwardPlan(spec, TILES, tokens);
+  }
+
   private static MoeDispatchSpec.Builder spec() {
     return MoeDispatchSpec.builder()
         .hidden(100)
@@ -25,24 +31,29 @@ class MoeBackwardPlanTest {
   void moreTokensNeverNeedLess() {
     long before = 0;
     for (int tokens = 0; tokens < 40_000; tokens += tokens < 1100 ? 1 : 37) {
-      long size = new MoeBackwardPlan(spec().build(), tokens).size();
+      long size = plan(spec().build(), tokens).size();
       assertTrue(size >= before, tokens + " tokens need " + size + ", fewer " + before);
       before = size;
     }
   }
 
   @Test
-  void whatIsKeptIsOfTheStorageTypeOnTensorCoresOnly() {
-    assertEquals(DataType.BF16, new MoeBackwardPlan(spec().build(), 8).keptType());
-    assertEquals(
-        DataType.F32, new MoeBackwardPlan(spec().weightType(DataType.F16).build(), 8).keptType());
-    assertEquals(
-        DataType.F32, new MoeBackwardPlan(spec().dataType(DataType.F32).build(), 8).keptType());
+  void whatIsKeptIsOfTheStorageTypeOnMatrixUnitsOnly() {
+    MoeDispatchSpec spec = spec().build();
+    MoeBackwardPlan.Tiles plain = new MoeBackwardPlan.Tiles(64, 64, false);
+    assertEquals(DataType.BF16, plan(spec, 8).keptType());
+    assertEquals(DataType.F32, new MoeBackwardPlan(spec, plain, 8).keptType());
+  }
+
+  @Test
+  void aSlotHasASumForEveryTileOfColumns() {
+    assertEquals(1, plan(spec().build(), 8).sums(64));
+    assertEquals(2, plan(spec().build(), 8).sums(65));
   }
 
   @Test
   void thereIsAColumnForEachLogitAndTheSharedGate() {
-    MoeBackwardPlan plan = new MoeBackwardPlan(spec().build(), 8);
+    MoeBackwardPlan plan = plan(spec().build(), 8);
     assertEquals(60, plan.routerColumns());
     assertEquals(61, plan.columnCount());
     assertEquals(64, plan.columnPitch());
@@ -51,11 +62,11 @@ class MoeBackwardPlanTest {
   @Test
   void everyTileOfEveryExpertHasAnEntry() {
     for (int tokens : new int[] {0, 1, 15, 31, 32, 33, 1000}) {
-      MoeBackwardPlan plan = new MoeBackwardPlan(spec().build(), tokens);
+      MoeBackwardPlan plan = plan(spec().build(), tokens);
       long slots = tokens * 4L;
       // As many experts as can have one slot of a tile of their own, the rest whole tiles.
       long experts = Math.min(60, slots);
-      long most = experts + (slots - experts) / MoeBackwardPlan.TILE;
+      long most = experts + (slots - experts) / TILES.tileRows();
       assertTrue(plan.routed.mostTiles >= most, tokens + " tokens");
     }
   }

@@ -1,4 +1,4 @@
-package dev.weft.backend.cuda.moe;
+package dev.weft.gpu.moe;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -8,6 +8,8 @@ import org.junit.jupiter.api.Test;
 
 /** How scratch memory is laid out. */
 class MoePlanTest {
+  private static final MoePlan.Stages STAGES = MoeRecipe.STAGES;
+
   private static MoeDispatchSpec.Builder spec() {
     return MoeDispatchSpec.builder()
         .hidden(2048)
@@ -25,7 +27,7 @@ class MoePlanTest {
       MoeDispatchSpec spec = spec().workspaceLimit(limit).build();
       long before = 0;
       for (int tokens = 0; tokens < 6000; tokens += tokens < 700 ? 1 : 37) {
-        long bytes = MoePlan.bytes(spec, tokens);
+        long bytes = MoePlan.bytes(spec, STAGES, tokens);
         assertTrue(bytes >= before, tokens + " tokens, limit " + limit);
         before = bytes;
       }
@@ -37,24 +39,24 @@ class MoePlanTest {
     long limit = 64 << 20;
     MoeDispatchSpec spec = spec().workspaceLimit(limit).build();
     for (int tokens : new int[] {1, 1000, 5000, 40_000}) {
-      assertTrue(MoePlan.of(spec, tokens).size() <= limit, tokens + " tokens");
-      assertTrue(MoePlan.bytes(spec, tokens) <= limit, tokens + " tokens");
+      assertTrue(MoePlan.of(spec, STAGES, tokens).size() <= limit, tokens + " tokens");
+      assertTrue(MoePlan.bytes(spec, STAGES, tokens) <= limit, tokens + " tokens");
     }
-    assertTrue(MoePlan.of(spec, 40_000).group() > MoePlan.LEAST_GROUP);
+    assertTrue(MoePlan.of(spec, STAGES, 40_000).group() > MoePlan.LEAST_GROUP);
     MoeDispatchSpec tight = spec().workspaceLimit(1).build();
-    assertEquals(MoePlan.LEAST_GROUP, MoePlan.of(tight, 5000).group());
+    assertEquals(MoePlan.LEAST_GROUP, MoePlan.of(tight, STAGES, 5000).group());
   }
 
   @Test
   void aLaunchNeverNeedsMoreThanWasReserved() {
     MoeDispatchSpec spec = spec().workspaceLimit(30 << 20).build();
     for (int tokens = 0; tokens < 3000; tokens += 13) {
-      assertTrue(MoePlan.of(spec, tokens).size() <= MoePlan.bytes(spec, tokens));
+      assertTrue(MoePlan.of(spec, STAGES, tokens).size() <= MoePlan.bytes(spec, STAGES, tokens));
     }
   }
 
   @Test
   void withoutALimitThereIsOneGroup() {
-    assertEquals(8192, MoePlan.of(spec().build(), 8192).group());
+    assertEquals(8192, MoePlan.of(spec().build(), STAGES, 8192).group());
   }
 }
