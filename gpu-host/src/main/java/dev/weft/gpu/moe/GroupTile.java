@@ -47,7 +47,7 @@ record GroupTile(
     return List.of(
         new GroupTile(type, units, wave, 16, 16, 16, 64, 64, copiesAsynchronously ? 4 : 2),
         new GroupTile(type, units, wave, 32, 64, 64, 128, 32, copiesAsynchronously ? 3 : 2),
-        new GroupTile(type, units, wave, 64, 32, 128, 128, 32, 2));
+        new GroupTile(type, units, wave, 64, wave, 128, 128, 32, 2));
   }
 
   /** The tiles for products of two types. */
