@@ -120,7 +120,8 @@ final class Experts {
     weights.down().put(arguments);
     weights.downBias().put(arguments);
     int depth = variant.tile.depth();
-    int partDepth = ((weights.width() + work.parts() - 1) / work.parts() + depth - 1) / depth * depth;
+    int partDepth =
+        ((weights.width() + work.parts() - 1) / work.parts() + depth - 1) / depth * depth;
     arguments
         .value(work.actPitch())
         .value(work.outPitch())

@@ -61,7 +61,6 @@ final class MoeBackwardKernels {
   /** What the plan of a backward pass depends on. */
   static MoeBackwardPlan.Tiles tiles(ComputeTraits traits, MoeDispatchSpec spec) {
     GroupTile tile = tile(traits, spec);
-    return new MoeBackwardPlan.Tiles(
-        tile.rows(), tile.columns(), tile.units() != MatrixUnits.NONE);
+    return new MoeBackwardPlan.Tiles(tile.rows(), tile.columns(), tile.units() != MatrixUnits.NONE);
   }
 }

@@ -270,9 +270,7 @@ final class MoeBackwardPass {
       if (e.lists.rows > 0 && (needsDz || needsActivation || needsSums)) {
         MatrixRows z = MatrixRows.of(e.savedZ);
         if (e.savedZ == null) {
-          z =
-              MatrixRows.scratch(
-                  at(plan.zOrDx), MoeBackwardPlan.pitch(e.projected), DataType.F32);
+          z = MatrixRows.scratch(at(plan.zOrDx), MoeBackwardPlan.pitch(e.projected), DataType.F32);
           project(e, z);
         }
         slotGradients(
@@ -297,10 +295,7 @@ final class MoeBackwardPass {
             slots(e.lists),
             dz,
             ProjectionRows.of(
-                spec,
-                spec.intermediate(),
-                WeightRows.ofBias(a.dgateUpBias()),
-                spec.gradientType()),
+                spec, spec.intermediate(), WeightRows.ofBias(a.dgateUpBias()), spec.gradientType()),
             e.count(),
             e.projected,
             false,

@@ -16,7 +16,9 @@ public final class MoePlan {
     /** Scratch of the sort for the counts of its blocks. */
     long sortBytes(long slots, int experts);
 
-    /** The outputs of so many slots: one of the storage type for each, unless they come in parts. */
+    /**
+     * The outputs of so many slots: one of the storage type for each, unless they come in parts.
+     */
     default long outBytes(MoeDispatchSpec spec, long rows) {
       return rows * pitch(spec.hidden(), spec.dataType()) * spec.dataType().bytes();
     }
@@ -32,7 +34,6 @@ public final class MoePlan {
   private static final int TILE_BYTES = 16;
 
   private final MoeDispatchSpec spec;
-  private final Stages stages;
   private final long tokens;
   private final long group;
   private long size;
@@ -54,7 +55,6 @@ public final class MoePlan {
 
   private MoePlan(MoeDispatchSpec spec, Stages stages, long tokens, long group) {
     this.spec = spec;
-    this.stages = stages;
     this.tokens = tokens;
     this.group = group;
     long slots = tokens * spec.topK();
@@ -73,8 +73,7 @@ public final class MoePlan {
     sharedLogits = take(spec.sharedGate() ? tokens * Float.BYTES : 0);
     permutation = take(rows * Integer.BYTES);
     offsets = take((spec.localExperts() + 1L) * Integer.BYTES);
-    long tiles =
-        (mostTiles(rows, spec.localExperts(), LEAST_TILE_ROWS) + 1) * TILE_BYTES;
+    long tiles = (mostTiles(rows, spec.localExperts(), LEAST_TILE_ROWS) + 1) * TILE_BYTES;
     projectTiles = take(tiles);
     downTiles = take(tiles);
     DataType type = spec.dataType();

@@ -10,8 +10,8 @@ import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.Region;
 import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.MoeBackward;
-import dev.weft.moe.MoeDispatchSpec.Mode;
 import dev.weft.moe.MoeDispatchSpec;
+import dev.weft.moe.MoeDispatchSpec.Mode;
 import dev.weft.moe.MoeForward;
 import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
@@ -68,7 +68,8 @@ public final class MoeRecipe implements MoeKernel {
     sort = new SlotSort(device);
     experts = new Experts(device, spec);
     combination = new Combination(device, spec);
-    backward = spec.modes().contains(Mode.BACKWARD) ? new MoeBackwardPass(device, spec, routing) : null;
+    backward =
+        spec.modes().contains(Mode.BACKWARD) ? new MoeBackwardPass(device, spec, routing) : null;
   }
 
   /** All types, layouts and options; up to {@link #MOST_EXPERTS} experts. */
@@ -88,8 +89,7 @@ public final class MoeRecipe implements MoeKernel {
           "work-groups of at most " + traits.mostGroupSize() + ", MoE needs " + LARGEST_GROUP);
     }
     if (traits.localBytes() < LOCAL_BYTES) {
-      return Optional.of(
-          traits.localBytes() + " bytes of local memory, MoE needs " + LOCAL_BYTES);
+      return Optional.of(traits.localBytes() + " bytes of local memory, MoE needs " + LOCAL_BYTES);
     }
     return Optional.empty();
   }
@@ -140,8 +140,7 @@ public final class MoeRecipe implements MoeKernel {
       Routing routed = routing.enqueue(stream, weights.tensors(), a, plan, scratch);
       boolean grouped = plan.group() < tokens;
       MoeSaved saved = a.saved();
-      Region zRows =
-          grouped && saved != null && saved.z() != null ? scratch.at(plan.zRows) : null;
+      Region zRows = grouped && saved != null && saved.z() != null ? scratch.at(plan.zRows) : null;
       if (tokens == 0 || (grouped && (saved != null || a.counts() != null))) {
         sortAll(routed, zRows);
       }
@@ -186,9 +185,7 @@ public final class MoeRecipe implements MoeKernel {
       long rows = (long) count * spec.topK();
       Experts.Variant variant = experts.choose(rows, spec.localExperts());
       Region permutation =
-          whole && saved != null
-              ? Region.of(saved.permutation())
-              : scratch.at(plan.permutation);
+          whole && saved != null ? Region.of(saved.permutation()) : scratch.at(plan.permutation);
       SortedRows sorted =
           new SortedRows(
               permutation, scratch.at(plan.offsets), scratch.at(plan.projectTiles), rows);

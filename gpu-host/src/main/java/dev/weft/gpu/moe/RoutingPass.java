@@ -12,9 +12,9 @@ import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
 import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
+import dev.weft.moe.RouterSpec;
 import dev.weft.moe.RouterSpec.GroupScore;
 import dev.weft.moe.RouterSpec.Source;
-import dev.weft.moe.RouterSpec;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -65,15 +65,13 @@ final class RoutingPass {
         Tensor router = Objects.requireNonNull(weights.routerWeight());
         boolean few = tokens <= FEW_TOKENS;
         Region to = scratch.at(plan.logits);
-        logits(
-            stream, a.x(), router, weights.routerBias(), tokenCount, to, spec.experts(), few);
+        logits(stream, a.x(), router, weights.routerBias(), tokenCount, to, spec.experts(), few);
         route(stream, weights, a, to, spec.experts(), plan, scratch);
       } else {
         route(stream, weights, a, Region.of(given), TensorLayout.stride(given, 0), plan, scratch);
       }
     }
-    return new Routing(
-        scratch.at(plan.ids), spec.topK(), scratch.at(plan.weights), spec.topK());
+    return new Routing(scratch.at(plan.ids), spec.topK(), scratch.at(plan.weights), spec.topK());
   }
 
   /** Enqueues the logits of the shared expert's gate: it is one more row of logits. */
@@ -91,7 +89,10 @@ final class RoutingPass {
     Tensor weights = Objects.requireNonNull(a.givenWeights());
     Routing routing =
         new Routing(
-            Region.of(ids), TensorLayout.stride(ids, 0), Region.of(weights), TensorLayout.stride(weights, 0));
+            Region.of(ids),
+            TensorLayout.stride(ids, 0),
+            Region.of(weights),
+            TensorLayout.stride(weights, 0));
     MoeSaved saved = a.saved();
     if (saved != null && tokens > 0) {
       stream
@@ -139,8 +140,7 @@ final class RoutingPass {
         .value(TensorLayout.typeCode(spec.dataType()))
         .value(TensorLayout.typeCode(spec.routerType()));
     if (few) {
-      long groups =
-          (long) experts * ((tokens + FEW_TOKENS_OF_GROUP - 1) / FEW_TOKENS_OF_GROUP);
+      long groups = (long) experts * ((tokens + FEW_TOKENS_OF_GROUP - 1) / FEW_TOKENS_OF_GROUP);
       stream.dispatch(logitsFew, groups, 1, 1, GROUP);
       return;
     }

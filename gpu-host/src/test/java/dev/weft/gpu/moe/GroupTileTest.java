@@ -20,11 +20,10 @@ class GroupTileTest {
   private static Stream<GroupTile> all() {
     return Stream.of(MatrixUnits.values())
         .map(units -> traits(units, 48 << 10))
-        .flatMap(
-            traits ->
-                Stream.concat(
-                    GroupTile.plain(traits).stream(),
-                    GroupTile.of(DataType.F16, DataType.F16, traits).stream()));
+        .flatMap(traits ->
+            Stream.concat(
+                GroupTile.plain(traits).stream(),
+                GroupTile.of(DataType.F16, DataType.F16, traits).stream()));
   }
 
   @Test
@@ -40,11 +39,10 @@ class GroupTileTest {
   @Test
   void aGroupCopiesWholeRowsOfChunks() {
     all()
-        .forEach(
-            tile -> {
-              int chunks = tile.depth() * tile.type().bytes() / 16;
-              assertEquals(0, tile.groupSize() % chunks, tile::toString);
-            });
+        .forEach(tile -> {
+          int chunks = tile.depth() * tile.type().bytes() / 16;
+          assertEquals(0, tile.groupSize() % chunks, tile::toString);
+        });
   }
 
   @Test
