@@ -42,7 +42,7 @@ public final class MoeRecipe implements MoeKernel {
           return SlotSort.blockCountBytes(slots, experts);
         }
 
-        /** Few rows may come in parts. */
+        // Few rows may come in parts.
         @Override
         public long outBytes(MoeDispatchSpec spec, long rows) {
           long pitch = MoePlan.pitch(spec.hidden(), spec.dataType());
