@@ -15,6 +15,9 @@ module dev.weft.gpu {
   exports dev.weft.gpu.conv1d to
       dev.weft.backend.cuda,
       dev.weft.backend.opencl;
+  exports dev.weft.gpu.moba to
+      dev.weft.backend.cuda,
+      dev.weft.backend.opencl;
   exports dev.weft.gpu.moe to
       dev.weft.backend.cuda,
       dev.weft.backend.opencl;

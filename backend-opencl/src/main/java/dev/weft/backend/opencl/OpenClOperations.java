@@ -7,7 +7,9 @@ import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.conv1d.Conv1dRecipe;
+import dev.weft.gpu.moba.MobaRecipe;
 import dev.weft.gpu.moe.MoeRecipe;
+import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.spi.BackendKernel;
 
@@ -21,6 +23,9 @@ final class OpenClOperations implements Operations {
     if (spec instanceof MoeDispatchSpec moe) {
       return MoeRecipe.supports(traits, moe);
     }
+    if (spec instanceof MobaAttentionSpec moba) {
+      return MobaRecipe.supports(traits, moba);
+    }
     return Support.no("the OpenCL backend does not know the operation " + spec.operation());
   }
 
@@ -31,6 +36,9 @@ final class OpenClOperations implements Operations {
     }
     if (spec instanceof MoeDispatchSpec moe) {
       return new MoeRecipe(device, moe);
+    }
+    if (spec instanceof MobaAttentionSpec moba) {
+      return new MobaRecipe(device, moba);
     }
     throw new IllegalArgumentException(spec + " is not supported");
   }
