@@ -12,10 +12,10 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * Finds out how much local memory a group may have. NVIDIA's driver reports 48 KiB for every device,
- * but compiles and runs kernels that declare what the hardware has, which since compute capability
- * 8.0 is 99 KiB at least. A kernel that fills and reads it ({@code matrix/local.cl}) proves it; where
- * it fails, what the driver says holds.
+ * Finds out how much local memory a group may have. NVIDIA's driver reports 48 KiB for every
+ * device, but compiles and runs kernels that declare what the hardware has, which since compute
+ * capability 8.0 is 99 KiB at least. A kernel that fills and reads it ({@code matrix/local.cl})
+ * proves it; where it fails, what the driver says holds.
  */
 final class LocalMemoryCheck {
   /** What is tried. */

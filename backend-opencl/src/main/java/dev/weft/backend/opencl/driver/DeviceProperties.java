@@ -154,12 +154,7 @@ public record DeviceProperties(
    */
   public ComputeTraits traits(MatrixUnits matrixUnits, long provedLocalBytes) {
     return new ComputeTraits(
-        computeUnits,
-        mostGroupSize,
-        provedLocalBytes,
-        matrixUnits,
-        waveSize,
-        kind == Kind.CPU);
+        computeUnits, mostGroupSize, provedLocalBytes, matrixUnits, waveSize, kind == Kind.CPU);
   }
 
   /** Starts the descriptor. */
