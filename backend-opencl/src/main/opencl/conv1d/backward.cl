@@ -57,21 +57,16 @@ static inline void row_within(Row x_row, Row dout_row, const Values taps[TAPS], 
 }
 
 #if FIXED
-// AHEAD rows from `t` on, while the next as many set out. No branch between rows, so that their arithmetic interleaves;
-// `silu` is a constant wherever this is called.
-static inline void whole_rows(AHEAD_PARAMETERS, const __global uchar *restrict x, long x_pitch, const __global uchar *restrict dout,
-                              long dout_pitch, __global uchar *restrict dx, long dx_pitch, int c, int t,
+// STEP rows from `t` on; `silu` is a constant wherever this is called.
+static inline void whole_step(AHEAD_PARAMETERS, const __global uchar *restrict x, long x_pitch, const __global uchar *restrict dout,
+                              long dout_pitch, __global uchar *restrict dx, long dx_pitch, int c, int t, int limit,
                               const Values taps[TAPS], Values bias, bool silu, Values xs[KEPT], Values gs[KEPT],
                               Values dw[TAPS], Values *db) {
+  Row taken[STEP * 2];
+  take_ahead(AHEAD_PASSED, STEP, x, x_pitch, dout, dout_pitch, c, TYPE, t, limit, taken);
 #pragma unroll
-  for (int u = 0; u < AHEAD; u += TOGETHER) {
-    Row taken[TOGETHER * 2];
-    take_ahead(AHEAD_PASSED, true, TOGETHER, u, x, x_pitch, dout, dout_pitch, c, TYPE, t + u, 0, taken);
-#pragma unroll
-    for (int j = 0; j < TOGETHER; j++) {
-      row_within(taken[2 * j], taken[2 * j + 1], taps, taps, bias, silu, xs, gs, dw, db, 0, dx,
-                 (t + u + j - KEPT) * dx_pitch + c, TYPE);
-    }
+  for (int j = 0; j < STEP; j++) {
+    row_within(taken[2 * j], taken[2 * j + 1], taps, taps, bias, silu, xs, gs, dw, db, 0, dx, (t + j - KEPT) * dx_pitch + c, TYPE);
   }
 }
 #endif
@@ -220,28 +215,37 @@ __kernel WORK_GROUP void conv1d_backward(
 
 #if FIXED
       if (silu) {
-        for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-          whole_rows(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, taps, bias, true,
+        for (; STEP_FITS(t, stop); t += STEP) {
+          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, stop, taps, bias, true,
                      xs, gs, dw, &db);
         }
       } else {
-        for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-          whole_rows(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, taps, bias, false,
+        for (; STEP_FITS(t, stop); t += STEP) {
+          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, stop, taps, bias, false,
                      xs, gs, dw, &db);
         }
       }
 #endif
+#if STAGED
+      for (; t < stop; t++) {
+        Row taken[STEP * 2];
+        take_ahead(AHEAD_ARGUMENTS, 1, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t, stop, taken);
+        row_within(taken[0], taken[1], taps, reversed, bias, silu, xs, gs, dw, &db, first, dx_place,
+                   (t - (width - 1)) * dx_pitch + c, x_type);
+      }
+#else
       for (; t < stop; t += AHEAD) {
 #pragma unroll
         for (int u = 0; u < AHEAD; u++) {
           if (t + u < stop) {
-            Row taken[TOGETHER * 2];
-            take_ahead(AHEAD_ARGUMENTS, false, 1, u, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t + u, stop, taken);
+            Row taken[2];
+            take_row(AHEAD_ARGUMENTS, false, u, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t + u, stop, taken);
             row_within(taken[0], taken[1], taps, reversed, bias, silu, xs, gs, dw, &db, first, dx_place,
                        (t + u - (width - 1)) * dx_pitch + c, x_type);
           }
         }
       }
+#endif
       t = stop;
     }
     t = stop;

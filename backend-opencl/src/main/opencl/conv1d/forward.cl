@@ -77,19 +77,14 @@ static inline void put_out(Row row, const Values taps[TAPS], Values bias, bool s
 }
 
 #if FIXED
-// AHEAD rows from `t` on, while the next as many set out. No branch between rows, so that their arithmetic interleaves;
-// `silu` is a constant wherever this is called.
-static inline void whole_rows(AHEAD_PARAMETERS, const __global uchar *restrict x, long x_pitch, __global uchar *restrict out,
-                              long out_pitch, int c, int t, const Values taps[TAPS], Values bias, bool silu, Values window[KEPT]) {
+// STEP rows from `t` on; `silu` is a constant wherever this is called.
+static inline void whole_step(AHEAD_PARAMETERS, const __global uchar *restrict x, long x_pitch, __global uchar *restrict out,
+                              long out_pitch, int c, int t, int limit, const Values taps[TAPS], Values bias, bool silu,
+                              Values window[KEPT]) {
+  Row taken[STEP];
+  take_ahead(AHEAD_PASSED, STEP, x, x_pitch, 0, 0, c, TYPE, t, limit, taken);
 #pragma unroll
-  for (int u = 0; u < AHEAD; u += TOGETHER) {
-    Row taken[TOGETHER];
-    take_ahead(AHEAD_PASSED, true, TOGETHER, u, x, x_pitch, 0, 0, c, TYPE, t + u, 0, taken);
-#pragma unroll
-    for (int j = 0; j < TOGETHER; j++) {
-      put_out(taken[j], taps, bias, silu, window, 0, out, (t + u + j) * out_pitch + c, TYPE);
-    }
-  }
+  for (int j = 0; j < STEP; j++) put_out(taken[j], taps, bias, silu, window, 0, out, (t + j) * out_pitch + c, TYPE);
 }
 #endif
 
@@ -198,7 +193,7 @@ __kernel WORK_GROUP void conv1d_forward(
       if (keep_later) {  // as part of the batch that the next row closes
 #pragma unroll
         for (int j = 0; j < KEPT; j++) {
-          copy_row(last_rows + j * GROUP_SIZE, PLACE(x) + ((end - KEPT + j) * x_pitch + c) * (ROW_BYTES / VECTOR));
+          copy_row(last_rows + j * GROUP_SIZE, PLACE(x) + ((end - KEPT + j) * x_pitch + c) * (ROW_BYTES / VECTOR), true);
         }
       }
 #endif
@@ -214,25 +209,33 @@ __kernel WORK_GROUP void conv1d_forward(
     const int begin = t;
 #if FIXED
     if (silu) {
-      for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-        whole_rows(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, taps, bias, true, window);
+      for (; STEP_FITS(t, stop); t += STEP) {
+        whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, limit, taps, bias, true, window);
       }
     } else {
-      for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-        whole_rows(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, taps, bias, false, window);
+      for (; STEP_FITS(t, stop); t += STEP) {
+        whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, limit, taps, bias, false, window);
       }
     }
 #endif
+#if STAGED
+    for (; t < stop; t++) {
+      Row taken[STEP];
+      take_ahead(AHEAD_ARGUMENTS, 1, PLACE(x), x_pitch, 0, 0, c, x_type, t, limit, taken);
+      put_out(taken[0], taps, bias, silu, window, first, PLACE(out), t * out_pitch + c, x_type);
+    }
+#else
     for (; t < stop; t += AHEAD) {
 #pragma unroll
       for (int u = 0; u < AHEAD; u++) {
         if (t + u < stop) {
-          Row taken[TOGETHER];
-          take_ahead(AHEAD_ARGUMENTS, false, 1, u, PLACE(x), x_pitch, 0, 0, c, x_type, t + u, limit, taken);
+          Row taken[1];
+          take_row(AHEAD_ARGUMENTS, false, u, PLACE(x), x_pitch, 0, 0, c, x_type, t + u, limit, taken);
           put_out(taken[0], taps, bias, silu, window, first, PLACE(out), (t + u) * out_pitch + c, x_type);
         }
       }
     }
+#endif
     t = stop;
 #if STAGED
     if (keep_later) {

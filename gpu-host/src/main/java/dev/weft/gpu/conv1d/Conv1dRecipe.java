@@ -169,7 +169,8 @@ public final class Conv1dRecipe implements Conv1dKernel {
     Compiled chosen = choose(Mode.FORWARD, a.x(), a.out());
     Conv1dProgram program = chosen.program;
     int tokens = TensorLayout.tokens(a.x().size(0));
-    Conv1dTiles plan = Conv1dTiles.forward(
+    Conv1dTiles plan =
+        Conv1dTiles.forward(
             items(program), tokens, sequences, computeUnits, program.residentGroups());
     int emptyTiles = a.initialStatesOut() == null ? 0 : emptyTiles(sequences);
     long groups = plan.groups(emptyTiles);
