@@ -143,11 +143,18 @@ final class OpenClStream implements ComputeStream {
     }
   }
 
+  /** The same place, for whichever thread launches a graph; the driver reads it later anyway. */
+  private static MemorySegment anyThreads(MemorySegment segment) {
+    return MemorySegment.ofAddress(segment.address());
+  }
+
   @Override
   public void upload(MemorySegment source, BackendMemory target, long targetOffset) {
     if (source.byteSize() != 0) {
       OpenClMemory to = (OpenClMemory) target;
-      submit(q -> calls.write(q, to.buffer(), to.offset() + targetOffset, source));
+      submit(q ->
+          calls.write(
+              q, to.buffer(), to.offset() + targetOffset, anyThreads(source), source.byteSize()));
     }
   }
 
@@ -155,7 +162,13 @@ final class OpenClStream implements ComputeStream {
   public void download(BackendMemory source, long sourceOffset, MemorySegment target) {
     if (target.byteSize() != 0) {
       OpenClMemory from = (OpenClMemory) source;
-      submit(q -> calls.read(q, from.buffer(), from.offset() + sourceOffset, target));
+      submit(q ->
+          calls.read(
+              q,
+              from.buffer(),
+              from.offset() + sourceOffset,
+              anyThreads(target),
+              target.byteSize()));
     }
   }
 

@@ -311,7 +311,7 @@ public final class Calls {
         value -> (int) memoryInfo.invokeExact(buffer, MEM_SIZE, 8L, value, MemorySegment.NULL));
   }
 
-  public void write(long queue, long buffer, long offset, MemorySegment source) {
+  public void write(long queue, long buffer, long offset, MemorySegment source, long bytes) {
     checked(
         "clEnqueueWriteBuffer",
         () ->
@@ -321,7 +321,7 @@ public final class Calls {
                     buffer,
                     0,
                     offset,
-                    source.byteSize(),
+                    bytes,
                     source,
                     0,
                     MemorySegment.NULL,
@@ -339,7 +339,7 @@ public final class Calls {
     }
   }
 
-  public void read(long queue, long buffer, long offset, MemorySegment target) {
+  public void read(long queue, long buffer, long offset, MemorySegment target, long bytes) {
     checked(
         "clEnqueueReadBuffer",
         () ->
@@ -349,7 +349,7 @@ public final class Calls {
                     buffer,
                     0,
                     offset,
-                    target.byteSize(),
+                    bytes,
                     target,
                     0,
                     MemorySegment.NULL,
