@@ -130,10 +130,10 @@ final class LaunchCases {
             .daemon()
             .start(() -> {
               try {
-                while (!stop.get()) {
+                do { // once at least, however late this thread gets a core
                   noiseLaunch.on(busy);
                   busy.synchronize();
-                }
+                } while (!stop.get());
               } catch (Throwable t) {
                 failures.add(t);
               }
