@@ -17,29 +17,21 @@ import dev.weft.spi.BackendKernel;
 final class OpenClOperations implements Operations {
   @Override
   public Support supports(ComputeTraits traits, OperationSpec<?> spec) {
-    if (spec instanceof CausalConv1dSpec conv) {
-      return Conv1dRecipe.supports(traits, conv);
-    }
-    if (spec instanceof MoeDispatchSpec moe) {
-      return MoeRecipe.supports(traits, moe);
-    }
-    if (spec instanceof MobaAttentionSpec moba) {
-      return MobaRecipe.supports(traits, moba);
-    }
-    return Support.no("the OpenCL backend does not know the operation " + spec.operation());
+    return switch (spec) {
+      case CausalConv1dSpec conv -> Conv1dRecipe.supports(traits, conv);
+      case MobaAttentionSpec moba -> MobaRecipe.supports(traits, moba);
+      case MoeDispatchSpec moe -> MoeRecipe.supports(traits, moe);
+      default -> Support.no("the OpenCL backend does not know the operation " + spec.operation());
+    };
   }
 
   @Override
   public BackendKernel prepare(ComputeDevice device, OperationSpec<?> spec) {
-    if (spec instanceof CausalConv1dSpec conv) {
-      return new Conv1dRecipe(device, conv);
-    }
-    if (spec instanceof MoeDispatchSpec moe) {
-      return new MoeRecipe(device, moe);
-    }
-    if (spec instanceof MobaAttentionSpec moba) {
-      return new MobaRecipe(device, moba);
-    }
-    throw new IllegalArgumentException(spec + " is not supported");
+    return switch (spec) {
+      case CausalConv1dSpec conv -> new Conv1dRecipe(device, conv);
+      case MobaAttentionSpec moba -> new MobaRecipe(device, moba);
+      case MoeDispatchSpec moe -> new MoeRecipe(device, moe);
+      default -> throw new IllegalArgumentException(spec + " is not supported");
+    };
   }
 }

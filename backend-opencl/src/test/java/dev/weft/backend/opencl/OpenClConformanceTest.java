@@ -23,10 +23,4 @@ class OpenClConformanceTest extends KernelProviderConformance {
   protected Set<Profile> mandatory() {
     return EnumSet.complementOf(EnumSet.of(Profile.LARGE));
   }
-
-  /** The others are not yet whole in this version of the backend. */
-  @Override
-  protected Set<String> operations() {
-    return Set.of("conv1d");
-  }
 }
