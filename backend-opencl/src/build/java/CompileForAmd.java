@@ -288,7 +288,10 @@ List<Map<String, String>> kernels(String notes) {
   return kernels;
 }
 
-/** For each kernel and chip: programs, and the most of their registers, memory and spills. */
+/**
+ * For each kernel and chip: programs, and the most of their registers and memory, and of what they
+ * spill to memory. (Scalar registers are spilled to vector registers, which counts as their use.)
+ */
 String summary(List<String> lines, List<Chip> chips) {
   Map<String, long[]> most = new TreeMap<>();
   for (String line : lines) {
@@ -299,7 +302,7 @@ String summary(List<String> lines, List<Chip> chips) {
     values[2] = Math.max(values[2], Long.parseLong(f[6]));
     values[3] = Math.max(values[3], Long.parseLong(f[7]));
     values[4] = Math.max(values[4], Long.parseLong(f[8]));
-    values[5] = Math.max(values[5], Long.parseLong(f[9]) + Long.parseLong(f[10]));
+    values[5] = Math.max(values[5], Long.parseLong(f[9]));
   }
   StringBuilder table = new StringBuilder("| kernel | programs |");
   chips.forEach(c -> table.append(" ").append(c).append(" |"));
@@ -319,7 +322,7 @@ String summary(List<String> lines, List<Chip> chips) {
       programs = v[0];
       cells.append(" ").append(v[1]).append(" / ").append(v[2]).append(" / ").append(v[3]);
       if (v[4] > 0 || v[5] > 0) {
-        cells.append(", ").append(v[4]).append(" B private, ").append(v[5]).append(" spills");
+        cells.append(" (").append(v[4]).append(" B private, ").append(v[5]).append(" spills)");
       }
       cells.append(" |");
     }
