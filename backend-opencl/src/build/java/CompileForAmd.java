@@ -27,8 +27,8 @@ import java.util.regex.Pattern;
  *
  * <p>Arguments: folder of sources, list of programs, folder of outputs, chips between commas (such
  * as gfx942,gfx1100; all, or none). A line of the list is a family of chips, a source, and the
- * constants that a recipe compiles it with there. A source that has no line is an error, and so is
- * a symbol that nobody defines.
+ * constants that a recipe compiles it with there; families that are not AMD's are left alone. A
+ * source that has no line is an error, and so is a symbol that nobody defines.
  *
  * <p>Writes kernels.tsv (a line for each chip, program and kernel) and kernels.md (a line for each
  * kernel: the most over its programs). A program is compiled again when its source, a file that it

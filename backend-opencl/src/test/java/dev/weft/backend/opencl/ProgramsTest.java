@@ -28,13 +28,16 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 
-/** The list of programs that the build compiles for AMD's GPUs is what recipes ask for there. */
+/**
+ * The list of programs, of which the build compiles those of AMD's GPUs, is what recipes ask for.
+ */
 class ProgramsTest {
   private static final List<DataType> TYPES = List.of(DataType.F32, DataType.F16, DataType.BF16);
 
   private static final Map<String, ComputeTraits> FAMILIES =
       new TreeMap<>(
           Map.of(
+              "nvidia", new ComputeTraits(132, 1024, 98304, MatrixUnits.NVIDIA_MMA, 32, false),
               "cdna", new ComputeTraits(104, 256, 65536, MatrixUnits.AMD_MFMA, 64, false),
               "rdna3", new ComputeTraits(96, 256, 65536, MatrixUnits.AMD_WMMA, 32, false),
               "rdna4", new ComputeTraits(64, 256, 65536, MatrixUnits.AMD_WMMA_12, 32, false)));
@@ -57,7 +60,8 @@ class ProgramsTest {
                 "matrix/check MATRIX=%d TYPE=%d WAVE=%d WM=64 WN=32",
                 family.getValue().matrixUnits().code(), type, family.getValue().waveSize()));
       }
-      device.programs.add("matrix/local BYTES=65536"); // asked for on NVIDIA's only
+      device.programs.add(
+          "matrix/local BYTES=" + (family.getKey().equals("nvidia") ? 98304 : 65536));
       device.programs.forEach(program -> lines.add(family.getKey() + " " + program));
     }
     List<String> listed =
