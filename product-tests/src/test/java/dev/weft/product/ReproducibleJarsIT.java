@@ -20,7 +20,8 @@ import org.junit.jupiter.api.Test;
  */
 class ReproducibleJarsIT {
   private static final List<String> MODULES =
-      List.of("bom", "api", "backend-cpu", "conformance-tests", "guice");
+      List.of(
+          "bom", "api", "backend-cpu", "conformance-tests", "gpu-host", "backend-opencl", "guice");
 
   @Test
   void aSecondBuildGivesTheSameBytes() throws IOException, InterruptedException {

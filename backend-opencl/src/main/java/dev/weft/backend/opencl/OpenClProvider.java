@@ -77,12 +77,13 @@ public final class OpenClProvider implements KernelProvider {
             "opencl: there is no device " + device.index() + " any more; check what clinfo says",
             null);
       }
+      DeviceProperties properties = openCl.devices().get(device.index());
       return new OpenClDevice(
           new OpenClOperations(),
-          openCl.devices().get(device.index()),
+          properties,
           device.index(),
           openCl.calls(),
-          ProgramCache.ofUser());
+          ProgramCache.ofUser(properties.keepsPrograms()));
     } catch (NotUsableException e) {
       throw new BackendUnavailableException("opencl: " + e.getMessage() + "; " + e.remedy(), e);
     }

@@ -139,6 +139,14 @@ public record DeviceProperties(
     return littleEndian ? "" : "its memory is big-endian";
   }
 
+  /**
+   * Whether the driver keeps programs on disk itself, and makes a binary only by more work: PoCL
+   * compiles every kernel once more for it.
+   */
+  public boolean keepsPrograms() {
+    return platformVersion.startsWith("Portable Computing Language");
+  }
+
   /** The compute capability times ten of an NVIDIA device, such as 90; 0 for any other. */
   public int computeCapability() {
     return extensions.contains("cl_nv_device_attribute_query")

@@ -62,14 +62,25 @@ public final class ProgramCache {
     return new ProgramCache(folder, MOST_BYTES);
   }
 
-  /** The cache that the user's settings name. */
-  public static ProgramCache ofUser() {
+  /**
+   * The cache that the user's settings name, or the usual one.
+   *
+   * @param onlyIfNamed whether to have none unless the settings name one
+   */
+  public static ProgramCache ofUser(boolean onlyIfNamed) {
+    String property = System.getProperty(FOLDER_PROPERTY);
+    Map<String, String> environment = System.getenv();
     return new ProgramCache(
-        folder(
-            System.getProperty(FOLDER_PROPERTY),
-            System.getenv(),
-            System.getProperty("user.home", "")),
+        onlyIfNamed && named(property, environment) == null
+            ? null
+            : folder(property, environment, System.getProperty("user.home", "")),
         MOST_BYTES);
+  }
+
+  private static @Nullable String named(
+      @Nullable String property, Map<String, String> environment) {
+    String named = property != null ? property : environment.get(FOLDER_VARIABLE);
+    return named == null || named.isBlank() ? null : named;
   }
 
   /**
@@ -78,8 +89,8 @@ public final class ProgramCache {
    */
   static @Nullable Path folder(
       @Nullable String property, Map<String, String> environment, String home) {
-    String named = property != null ? property : environment.get(FOLDER_VARIABLE);
-    if (named != null && !named.isBlank()) {
+    String named = named(property, environment);
+    if (named != null) {
       return named.equals(OFF) ? null : Path.of(named);
     }
     String xdg = environment.get("XDG_CACHE_HOME");
