@@ -12,9 +12,11 @@ import dev.weft.spi.DeviceDescriptor;
 import dev.weft.spi.Probe;
 import dev.weft.spi.SpiVersion;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -51,6 +53,22 @@ class OpenClProviderTest {
     assertEquals(0, run.code(), run::output);
     assertTrue(run.output().contains("none: the OpenCL ICD loader finds no platform"), run::output);
     assertTrue(run.output().contains("pocl-opencl-icd"), run::output);
+  }
+
+  @Test
+  void aPlatformWithoutDevicesIsNamed(@TempDir Path vendors)
+      throws IOException, InterruptedException {
+    Path pocl = Path.of("/etc/OpenCL/vendors/pocl.icd");
+    Assumptions.assumeTrue(Files.exists(pocl), "PoCL, which can be told to have none, is absent");
+    Files.copy(pocl, vendors.resolve("pocl.icd"));
+    ChildProcess run =
+        ChildProcess.run(
+            ":",
+            Map.of("OCL_ICD_VENDORS", vendors.toString(), "POCL_DEVICES", "none"),
+            ProbeInAProcess.class);
+    assertEquals(0, run.code(), run::output);
+    assertTrue(
+        run.output().contains("platform Portable Computing Language has no device"), run::output);
   }
 
   @Test
