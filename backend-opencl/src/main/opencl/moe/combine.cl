@@ -26,11 +26,22 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moe_combine(
   float4 sum = (float4)(0.0f);
   const __global int *id = CONST_AT(int, ids) + token * id_pitch;
   const __global float *weight = CONST_AT(float, weights) + token * weight_pitch;
-  for (int k = 0; k < top_k; k++) {
-    const int e = id[k];
-    if (e >= first_expert && e < first_expert + local_experts) {
-      float4 v = sum_of_parts(PLACE(out), ((long)token * top_k + k) * out_pitch + column, out_stride, out_parts, out_type);
-      sum = fma((float4)(weight[k]), v, sum);
+  // Four slots at a time, so that their rows are asked for together: rows that nobody wrote are read as well, and left.
+  for (int from = 0; from < top_k; from += 4) {
+    float4 v[4];
+    float w[4];
+    int is_local[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int k = min(from + i, top_k - 1);
+      const int e = id[k];
+      w[i] = weight[k];
+      is_local[i] = from + i < top_k && e >= first_expert && e < first_expert + local_experts;
+      v[i] = sum_of_parts(PLACE(out), ((long)token * top_k + k) * out_pitch + column, out_stride, out_parts, out_type);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if (is_local[i]) sum = fma((float4)(w[i]), v[i], sum);
     }
   }
   if (GIVEN(shared_out)) {

@@ -6,7 +6,7 @@
 // act and out lie in scratch memory, 16-byte aligned with a pitch that is a multiple of 16 bytes; columns beyond the
 // width hold nothing and may be written. Rows of out that no slot here owns stay unwritten. Groups work off a list of
 // tiles that the device made (experts.clh). A tile's columns are gates in its first half and the ups that belong to them
-// in the second.
+// in the second. On NVIDIA few rows have kernels of their own: few_rows.clh.
 #include "experts.clh"
 #include "products.clh"
 
@@ -130,3 +130,7 @@ __kernel __attribute__((reqd_work_group_size(GROUP_SIZE, 1, 1))) void moe_down(
     }
   }
 }
+
+#if UNITS == 1
+#include "few_rows.clh"
+#endif

@@ -3,6 +3,7 @@
 // the counts of all experts, where each local expert's rows start, and the tile lists (experts.clh): entry 0 is
 // {number of tiles, 0, 0, 0}, tile j is entry j + 1 = {expert, its first row, their end, number of its first tile}.
 //
+//   moe_sort_few      a group's worth of slots: each counts those that go before it; leaves no offsets
 //   moe_sort_all      few slots: one group does it all
 //   moe_sort_count    else: the slots of each expert in each block of BLOCK_SLOTS
 //   moe_sort_scan     sums and scans them, in one group
@@ -124,6 +125,62 @@ static void list_tiles(__global int *list, int rows, int local_experts, const __
     barrier(CLK_LOCAL_MEM_FENCE);                                                                      \
     if (e >= 0) atomic_add(&next[e], 1);                                                               \
   } while (0)
+
+// The tile list of few slots: one that is the first of a tile's rows (`bit` of starts) writes the tile's entry.
+static void list_few_tiles(__global int *list, int rows, int bit, int expert, int rank, int first, int end, int slots,
+                           const __local int *chosen, const __local int *starts) {
+  const int item = (int)get_local_id(0);
+  int before = 0, all = 0;
+  for (int i = 0; i < slots; i++) {
+    const int begins = starts[i] >> bit & 1;
+    all += begins;
+    before += chosen[i] < expert ? begins : 0;
+  }
+  if (item == 0) vstore4((int4)(all, 0, 0, 0), 0, list);
+  if (starts[item] >> bit & 1) vstore4((int4)(expert, first, end, before), before + rank / rows + 1, list);
+}
+
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moe_sort_few(SORT_PARAMETERS) {
+  __local int chosen[GROUP], starts[GROUP];
+  const int item = (int)get_local_id(0);
+  const int present = PRESENT;
+  const int id = EXPERT_OF(item);
+  const int is_local = id >= first_expert && id < first_expert + local_experts;
+  const int expert = is_local ? id - first_expert : -1;
+  chosen[item] = id;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  if (GIVEN(counts)) {
+    for (int e = item; e < experts; e += GROUP) {
+      int count = 0;
+      for (int i = 0; i < slots; i++) count += chosen[i] == e;
+      AT(int, counts)[e] = count;
+    }
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  chosen[item] = is_local ? expert : INT_MAX;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  int lower = 0, rank = 0, same = 0, total = 0;
+  for (int i = 0; i < slots; i++) {
+    const int other = chosen[i];
+    lower += other < expert;
+    same += other == expert;
+    rank += other == expert && i < item;
+    total += other != INT_MAX;
+  }
+  if (GIVEN(permutation)) {
+    if (is_local) AT(int, permutation)[lower + rank] = item;
+    if (fills_tail && item >= total && item < slots) AT(int, permutation)[item] = -1;
+  }
+  if (GIVEN(inverse) && item < slots) AT(int, inverse)[item] = is_local ? lower + rank : -1;
+  starts[item] = is_local ? (rank % max(project_rows, 1) == 0 ? 1 : 0) + (rank % max(down_rows, 1) == 0 ? 2 : 0) : 0;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  if (GIVEN(project_tiles)) {
+    list_few_tiles(AT(int, project_tiles), project_rows, 0, expert, rank, lower, lower + same, slots, chosen, starts);
+  }
+  if (GIVEN(down_tiles)) {
+    list_few_tiles(AT(int, down_tiles), down_rows, 1, expert, rank, lower, lower + same, slots, chosen, starts);
+  }
+}
 
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moe_sort_all(SORT_PARAMETERS) {
   __local int counters[MOST_EXPERTS], start[MOST_EXPERTS + 1], tile[MOST_EXPERTS], sums[GROUP], chosen[GROUP];

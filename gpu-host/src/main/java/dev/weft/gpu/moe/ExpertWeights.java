@@ -97,6 +97,11 @@ record ExpertWeights(
     };
   }
 
+  /** Whether all rows start at multiples of 16 bytes. */
+  boolean isAligned() {
+    return gate.isAligned(type.bytes()) && up.isAligned(type.bytes()) && down.isAligned(type.bytes());
+  }
+
   boolean isGated() {
     return gate.isPresent();
   }

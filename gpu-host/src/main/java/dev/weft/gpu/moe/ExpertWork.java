@@ -11,6 +11,7 @@ import org.jspecify.annotations.Nullable;
  * @param rows which rows, by expert
  * @param x [tokens, H]
  * @param xPitch of x
+ * @param aligned whether rows of x and of all weights start at multiples of 16 bytes
  * @param firstToken the number of the first row of x in the call: the device's count of tokens
  *     counts from before it
  * @param tokens rows of x
@@ -31,6 +32,7 @@ record ExpertWork(
     SortedRows rows,
     Region x,
     long xPitch,
+    boolean aligned,
     int firstToken,
     int tokens,
     @Nullable Region tokenCount,

@@ -6,10 +6,13 @@ import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
+import dev.weft.gpu.MatrixUnits;
 import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.MoeDispatchSpec;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** The two products of each expert; moe/experts says how. */
 final class Experts {
@@ -25,12 +28,29 @@ final class Experts {
   /** Groups that a computing unit should have to choose from. */
   private static final int GROUPS_OF_UNIT = 4;
 
+  /** As moe/few_rows has them. */
+  private static final int FEW_ROWS = 16;
+
+  private static final int FEW_COLUMNS = 16;
+  private static final int FEW_GROUP = 128;
+  private static final String SOURCE = "moe/experts";
+
   private final MoeDispatchSpec spec;
   private final ComputeTraits traits;
   private final List<Variant> variants = new ArrayList<>();
 
-  /** A compiled tile. */
-  record Variant(GroupTile tile, ComputeKernel project, ComputeKernel down) {}
+  /**
+   * A compiled tile.
+   *
+   * @param projectFew where this is the tile of the fewest rows on NVIDIA: moe/few_rows
+   * @param downFew the same for the second product
+   */
+  record Variant(
+      GroupTile tile,
+      ComputeKernel project,
+      ComputeKernel down,
+      @Nullable ComputeKernel projectFew,
+      @Nullable ComputeKernel downFew) {}
 
   Experts(ComputeDevice device, MoeDispatchSpec spec) {
     this.spec = spec;
@@ -38,13 +58,37 @@ final class Experts {
     List<GroupTile> tiles = GroupTile.of(spec.dataType(), spec.weightType(), traits);
     List<KernelName> names = new ArrayList<>();
     for (GroupTile tile : tiles) {
-      names.add(tile.kernel("moe/experts", "moe_project"));
-      names.add(tile.kernel("moe/experts", "moe_down"));
+      KernelName project = tile.kernel(SOURCE, "moe_project");
+      names.add(project);
+      names.add(project.function("moe_down"));
+      if (streams(tile)) {
+        names.add(project.function("moe_project_few"));
+        names.add(project.function("moe_down_few"));
+      }
     }
-    List<ComputeKernel> kernels = device.kernels(names);
-    for (int i = 0; i < tiles.size(); i++) {
-      variants.add(new Variant(tiles.get(i), kernels.get(2 * i), kernels.get(2 * i + 1)));
+    Iterator<ComputeKernel> kernels = device.kernels(names).iterator();
+    for (GroupTile tile : tiles) {
+      variants.add(
+          new Variant(
+              tile,
+              kernels.next(),
+              kernels.next(),
+              streams(tile) ? kernels.next() : null,
+              streams(tile) ? kernels.next() : null));
     }
+  }
+
+  /** Whether there are kernels for few rows. */
+  private static boolean streams(GroupTile tile) {
+    return tile.units() == MatrixUnits.NVIDIA_MMA && tile.rows() == FEW_ROWS;
+  }
+
+  /** Whether they take the work. */
+  private static boolean streams(Variant variant, ExpertWeights weights, boolean aligned) {
+    return variant.projectFew != null
+        && aligned
+        && weights.hidden() % 8 == 0
+        && weights.width() % 8 == 0;
   }
 
   /** The tile for so many rows of so many experts: not much higher than an expert's rows. */
@@ -60,14 +104,18 @@ final class Experts {
   }
 
   /** In how many parts the second product is summed, so that few rows occupy the whole device. */
-  int parts(long rows, int experts, int width) {
-    if (rows > MOST_ROWS_OF_PARTS || traits.isCpu()) {
+  int parts(long rows, ExpertWeights weights, boolean aligned) {
+    Variant variant = choose(rows, weights.experts());
+    if (rows > MOST_ROWS_OF_PARTS || traits.isCpu() || streams(variant, weights, aligned)) {
       return 1;
     }
-    int columns = choose(rows, experts).tile.columns();
-    long groups = Math.max(1, Math.min(rows, experts)) * ((spec.hidden() + columns - 1) / columns);
+    int columns = variant.tile.columns();
+    long groups =
+        Math.max(1, Math.min(rows, weights.experts()))
+            * ((spec.hidden() + columns - 1) / columns);
     long wanted = (long) GROUPS_OF_UNIT * traits.computeUnits() / groups;
-    return (int) Math.max(1, Math.min(Math.min(wanted, MOST_PARTS), width / LEAST_DEPTH));
+    return (int)
+        Math.max(1, Math.min(Math.min(wanted, MOST_PARTS), weights.width() / LEAST_DEPTH));
   }
 
   void project(ComputeStream stream, Variant variant, ExpertWork work) {
@@ -102,8 +150,14 @@ final class Experts {
         .value(spec.swigluAlpha())
         .value(spec.swigluLimit())
         .value(mostTiles);
-    int columns = weights.isGated() ? variant.tile.columns() / 2 : variant.tile.columns();
-    dispatch(stream, variant.project, variant.tile, mostTiles, columns, weights.width(), 1);
+    int shared = weights.isGated() ? 2 : 1; // columns of a tile for each of act
+    if (variant.projectFew != null && streams(variant, weights, work.aligned())) {
+      long groups = mostTiles * cut(weights.width(), FEW_COLUMNS / shared);
+      stream.dispatch(variant.projectFew, groups, 1, 1, FEW_GROUP);
+    } else {
+      long groups = mostTiles * cut(weights.width(), variant.tile.columns() / shared);
+      stream.dispatch(variant.project, groups, 1, 1, variant.tile.groupSize());
+    }
   }
 
   void down(ComputeStream stream, Variant variant, ExpertWork work) {
@@ -135,25 +189,16 @@ final class Experts {
         .value(TensorLayout.typeCode(work.outType(spec.dataType())))
         .value(TensorLayout.typeCode(weights.type()))
         .value(mostTiles);
-    dispatch(
-        stream,
-        variant.down,
-        variant.tile,
-        mostTiles,
-        variant.tile.columns(),
-        weights.hidden(),
-        work.parts());
+    if (variant.downFew != null && streams(variant, weights, work.aligned())) {
+      long groups = mostTiles * cut(weights.hidden(), FEW_COLUMNS);
+      stream.dispatch(variant.downFew, groups, 1, 1, FEW_GROUP);
+    } else {
+      long groups = mostTiles * cut(weights.hidden(), variant.tile.columns());
+      stream.dispatch(variant.down, groups, work.parts(), 1, variant.tile.groupSize());
+    }
   }
 
-  private static void dispatch(
-      ComputeStream stream,
-      ComputeKernel kernel,
-      GroupTile tile,
-      int mostTiles,
-      int tileColumns,
-      int columns,
-      int parts) {
-    long groups = (long) mostTiles * ((columns + tileColumns - 1) / tileColumns);
-    stream.dispatch(kernel, groups, parts, 1, tile.groupSize());
+  private static long cut(int columns, int tileColumns) {
+    return (columns + tileColumns - 1L) / tileColumns;
   }
 }

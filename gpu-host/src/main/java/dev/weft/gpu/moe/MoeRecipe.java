@@ -213,12 +213,14 @@ public final class MoeRecipe implements MoeKernel {
               scratch.at(plan.blockCounts)));
       DataType type = spec.dataType();
       long xPitch = TensorLayout.stride(a.x(), 0);
+      boolean aligned = TensorLayout.isAligned(a.x(), 16) && weights.routed().isAligned();
       ExpertWork work =
           new ExpertWork(
               weights.routed(),
               sorted,
               Region.of(a.x()).plus(first * xPitch * type.bytes()),
               xPitch,
+              aligned,
               first,
               count,
               tokenCount,
@@ -227,7 +229,7 @@ public final class MoeRecipe implements MoeKernel {
               plan.actPitch(),
               scratch.at(plan.out),
               plan.outPitch(),
-              experts.parts(rows, spec.localExperts(), spec.intermediate()),
+              experts.parts(rows, weights.routed(), aligned),
               Region.ofNullable(z),
               MoeCodes.pitch(z),
               zRows == null ? null : zRows.plus((long) first * spec.topK() * Integer.BYTES));
@@ -249,11 +251,13 @@ public final class MoeRecipe implements MoeKernel {
       if (shared == null) {
         return null;
       }
+      boolean aligned = TensorLayout.isAligned(a.x(), 16) && shared.isAligned();
       return new ExpertWork(
           shared,
           SortedRows.tokens(routed.tokens()),
           routed.x(),
           routed.xPitch(),
+          aligned,
           routed.firstToken(),
           routed.tokens(),
           tokenCount,
@@ -262,7 +266,7 @@ public final class MoeRecipe implements MoeKernel {
           plan.sharedActPitch(),
           scratch.at(plan.sharedOut),
           plan.outPitch(),
-          experts.parts(routed.tokens(), 1, spec.sharedIntermediate()),
+          experts.parts(routed.tokens(), shared, aligned),
           null,
           0,
           null);

@@ -21,12 +21,14 @@ final class SlotSort {
   private static final int GROUP = 256;
   private static final KernelName SOURCE = KernelName.of("moe/sort", "moe_sort_all");
 
+  private final ComputeKernel few;
   private final ComputeKernel all;
   private final ComputeKernel count;
   private final ComputeKernel scan;
   private final ComputeKernel place;
 
   SlotSort(ComputeDevice device) {
+    few = device.kernel(SOURCE.function("moe_sort_few"));
     all = device.kernel(SOURCE);
     count = device.kernel(SOURCE.function("moe_sort_count"));
     scan = device.kernel(SOURCE.function("moe_sort_scan"));
@@ -86,6 +88,10 @@ final class SlotSort {
 
   void enqueue(ComputeStream stream, Work w) {
     int slots = Math.multiplyExact(w.tokens, w.topK);
+    if (slots <= GROUP) {
+      dispatch(stream, few, 1, w, slots);
+      return;
+    }
     if (slots <= MOST_OF_ONE_GROUP) {
       dispatch(stream, all, 1, w, slots);
       return;

@@ -46,6 +46,14 @@ record WeightRows(@Nullable Region place, long expertStride, long rowStride) {
             place.plus(first * rowStride * elementBytes), expertStride, step * rowStride);
   }
 
+  /** Whether every row starts at a multiple of 16 bytes. */
+  boolean isAligned(int elementBytes) {
+    return place == null
+        || (place.offset() % 16 == 0
+            && expertStride * elementBytes % 16 == 0
+            && rowStride * elementBytes % 16 == 0);
+  }
+
   boolean isPresent() {
     return place != null;
   }
