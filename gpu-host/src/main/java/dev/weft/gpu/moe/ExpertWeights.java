@@ -99,7 +99,9 @@ record ExpertWeights(
 
   /** Whether all rows start at multiples of 16 bytes. */
   boolean isAligned() {
-    return gate.isAligned(type.bytes()) && up.isAligned(type.bytes()) && down.isAligned(type.bytes());
+    return gate.isAligned(type.bytes())
+        && up.isAligned(type.bytes())
+        && down.isAligned(type.bytes());
   }
 
   boolean isGated() {

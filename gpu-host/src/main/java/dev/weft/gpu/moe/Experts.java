@@ -111,11 +111,9 @@ final class Experts {
     }
     int columns = variant.tile.columns();
     long groups =
-        Math.max(1, Math.min(rows, weights.experts()))
-            * ((spec.hidden() + columns - 1) / columns);
+        Math.max(1, Math.min(rows, weights.experts())) * ((spec.hidden() + columns - 1) / columns);
     long wanted = (long) GROUPS_OF_UNIT * traits.computeUnits() / groups;
-    return (int)
-        Math.max(1, Math.min(Math.min(wanted, MOST_PARTS), weights.width() / LEAST_DEPTH));
+    return (int) Math.max(1, Math.min(Math.min(wanted, MOST_PARTS), weights.width() / LEAST_DEPTH));
   }
 
   void project(ComputeStream stream, Variant variant, ExpertWork work) {
