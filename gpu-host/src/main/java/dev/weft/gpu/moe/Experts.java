@@ -80,7 +80,9 @@ final class Experts {
 
   /** Whether there are kernels for few rows. */
   private static boolean streams(GroupTile tile) {
-    return tile.units() == MatrixUnits.NVIDIA_MMA && tile.rows() == FEW_ROWS;
+    return tile.units() == MatrixUnits.NVIDIA_MMA
+        && tile.multipliesOnMatrixUnits()
+        && tile.rows() == FEW_ROWS;
   }
 
   /** Whether they take the work. */

@@ -11,7 +11,7 @@ import java.util.List;
  * The tile of a product that a group of work-items computes, as moe/products has it.
  *
  * @param type the program's type: F32 for products of floats, whatever the types in memory
- * @param units the matrix units that it uses
+ * @param units whose instructions it is compiled with; floats are always multiplied by themselves
  * @param wave work-items of a wave
  * @param waveRows rows of a wave's part
  * @param waveColumns columns of a wave's part
@@ -33,10 +33,23 @@ record GroupTile(
 
   /** Tiles of F32 products, for all types; the fewest rows first. */
   static List<GroupTile> plain(ComputeTraits traits) {
+    DataType type = DataType.F32;
+    if (traits.isCpu()) {
+      return List.of(
+          new GroupTile(type, MatrixUnits.NONE, 32, 16, 32, 16, 64, 32, 2),
+          new GroupTile(type, MatrixUnits.NONE, 32, 32, 32, 64, 64, 16, 2));
+    }
     int wave = traits.waveSize() == 64 ? 64 : 32;
-    return List.of(
-        new GroupTile(DataType.F32, MatrixUnits.NONE, wave, 16, 32, 16, 64, 32, 2),
-        new GroupTile(DataType.F32, MatrixUnits.NONE, wave, 32, 32, 64, 64, 16, 2));
+    GroupTile few = new GroupTile(type, MatrixUnits.NONE, wave, 16, 32, 16, 64, 32, 2);
+    if (traits.matrixUnits() == MatrixUnits.NVIDIA_MMA) {
+      // Not for their arithmetic, but as copies to local memory are asynchronous there.
+      GroupTile deep = new GroupTile(type, MatrixUnits.NVIDIA_MMA, wave, 64, 32, 128, 64, 32, 2);
+      if (deep.localBytes() <= traits.localBytes()) {
+        return List.of(
+            new GroupTile(type, MatrixUnits.NVIDIA_MMA, wave, 16, 32, 16, 64, 32, 3), deep);
+      }
+    }
+    return List.of(few, new GroupTile(type, MatrixUnits.NONE, wave, 64, 32, 128, 64, 16, 2));
   }
 
   /** Tiles for a spec of one 16-bit type on matrix units; the fewest rows first. */
@@ -71,6 +84,11 @@ record GroupTile(
         && traits.matrixUnits() != MatrixUnits.NONE
         && onMatrixUnits(first, traits).stream()
             .allMatch(tile -> tile.localBytes() <= traits.localBytes());
+  }
+
+  /** Whether products run on matrix units. */
+  boolean multipliesOnMatrixUnits() {
+    return type != DataType.F32;
   }
 
   int groupSize() {

@@ -4,7 +4,6 @@ import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
-import dev.weft.gpu.MatrixUnits;
 import dev.weft.moe.MoeDispatchSpec;
 
 /** The kernels of a backward pass. */
@@ -61,6 +60,6 @@ final class MoeBackwardKernels {
   /** What the plan of a backward pass depends on. */
   static MoeBackwardPlan.Tiles tiles(ComputeTraits traits, MoeDispatchSpec spec) {
     GroupTile tile = tile(traits, spec);
-    return new MoeBackwardPlan.Tiles(tile.rows(), tile.columns(), tile.units() != MatrixUnits.NONE);
+    return new MoeBackwardPlan.Tiles(tile.rows(), tile.columns(), tile.multipliesOnMatrixUnits());
   }
 }

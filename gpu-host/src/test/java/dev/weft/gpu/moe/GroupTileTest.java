@@ -1,6 +1,7 @@
 package dev.weft.gpu.moe;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.DataType;
@@ -48,21 +49,31 @@ class GroupTileTest {
   @Test
   void matrixUnitsMultiplyTwoEqualTypesOf16Bits() {
     ComputeTraits traits = traits(MatrixUnits.NVIDIA_MMA, 48 << 10);
-    assertEquals(MatrixUnits.NVIDIA_MMA, units(DataType.BF16, DataType.BF16, traits));
-    assertEquals(MatrixUnits.NONE, units(DataType.F32, DataType.F32, traits));
-    assertEquals(MatrixUnits.NONE, units(DataType.BF16, DataType.F16, traits));
+    assertTrue(multipliesOnUnits(DataType.BF16, DataType.BF16, traits));
+    assertFalse(multipliesOnUnits(DataType.F32, DataType.F32, traits));
+    assertFalse(multipliesOnUnits(DataType.BF16, DataType.F16, traits));
   }
 
   @Test
   void tilesThatDoNotFitLocalMemoryAreNotTaken() {
     ComputeTraits traits = traits(MatrixUnits.AMD_WMMA, 32 << 10);
-    assertEquals(MatrixUnits.NONE, units(DataType.BF16, DataType.BF16, traits));
+    assertFalse(multipliesOnUnits(DataType.BF16, DataType.BF16, traits));
   }
 
-  private static MatrixUnits units(DataType first, DataType second, ComputeTraits traits) {
-    List<MatrixUnits> units =
-        GroupTile.of(first, second, traits).stream().map(GroupTile::units).distinct().toList();
-    assertEquals(1, units.size());
-    return units.getFirst();
+  @Test
+  void moreLocalMemoryIsUsedWhereItIs() {
+    ComputeTraits traits = traits(MatrixUnits.NVIDIA_MMA, 100 << 10);
+    GroupTile tile = GroupTile.of(DataType.BF16, DataType.BF16, traits).getLast();
+    assertTrue(tile.localBytes() > 48 << 10 && tile.localBytes() <= 100 << 10, tile::toString);
+  }
+
+  private static boolean multipliesOnUnits(DataType first, DataType second, ComputeTraits traits) {
+    List<Boolean> tiles =
+        GroupTile.of(first, second, traits).stream()
+            .map(GroupTile::multipliesOnMatrixUnits)
+            .distinct()
+            .toList();
+    assertEquals(1, tiles.size());
+    return tiles.getFirst();
   }
 }
