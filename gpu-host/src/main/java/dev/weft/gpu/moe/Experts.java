@@ -31,7 +31,7 @@ final class Experts {
   /** As moe/few_rows has them. */
   private static final int FEW_ROWS = 16;
 
-  private static final int FEW_COLUMNS = 16;
+  private static final int FEW_COLUMNS = 32;
   private static final int FEW_GROUP = 128;
   private static final String SOURCE = "moe/experts";
 
