@@ -8,6 +8,7 @@ module dev.weft.conformance {
   requires java.xml;
 
   exports dev.weft.conformance;
+  exports dev.weft.conformance.conv1d;
   exports dev.weft.conformance.vectors;
 
   // JUnit reaches the test factory by reflection; closed, it runs no case and reports none failed.

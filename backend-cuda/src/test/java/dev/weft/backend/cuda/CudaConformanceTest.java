@@ -1,10 +1,10 @@
 package dev.weft.backend.cuda;
 
-import dev.weft.backend.cuda.conv1d.RandomConv1dCases;
 import dev.weft.backend.cuda.moe.RandomMoeCases;
 import dev.weft.conformance.CaseCatalogue;
 import dev.weft.conformance.KernelProviderConformance;
 import dev.weft.conformance.Profile;
+import dev.weft.conformance.conv1d.RandomConv1dCases;
 import dev.weft.spi.KernelProvider;
 import dev.weft.spi.Probe;
 import java.util.EnumSet;

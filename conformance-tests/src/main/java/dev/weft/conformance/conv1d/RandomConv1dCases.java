@@ -1,4 +1,4 @@
-package dev.weft.backend.cuda.conv1d;
+package dev.weft.conformance.conv1d;
 
 import dev.weft.DataType;
 import dev.weft.Tensor;
@@ -28,7 +28,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * Causal conv1d with everything drawn at random: types, width, channels, lengths, layouts, states,
  * options. The suite's own cases try what is known to go wrong; these try what nobody thought of,
- * above all every pairing of a kernel variant with a layout.
+ * above all every pairing of a kernel variant with a layout. Not part of the suite: a backend with
+ * many variants adds them to its own tests ({@code KernelProviderConformance.catalogues}).
  */
 public final class RandomConv1dCases implements CaseCatalogue {
   private static final DataType[] TYPES = {DataType.F32, DataType.F16, DataType.BF16};
@@ -37,7 +38,11 @@ public final class RandomConv1dCases implements CaseCatalogue {
 
   private final int count;
 
-  /** Some hundreds of cases. */
+  /**
+   * The first so many of one fixed sequence.
+   *
+   * @param count how many cases
+   */
   public RandomConv1dCases(int count) {
     this.count = count;
   }
