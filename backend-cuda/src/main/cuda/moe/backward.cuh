@@ -175,6 +175,7 @@ struct SlotArguments {
   Matrix dy, down, z;
   Matrix dz, activation, low;  // written where their base is not null
   float* weightSums;      // [sumTiles, rows]: a sum for every 128 columns; or null
+  const int* zRows;       // [rows]: where z has a slot's row; null: in the slot's place
   ActivationArguments function;
   int hidden, width, gated, columnTiles, sumTiles, unused;
 };
@@ -193,8 +194,9 @@ __device__ __forceinline__ void slotGradients(const SlotArguments& a, char* shar
     float weight = a.slots.weights[p];
     float4 up = make_float4(0, 0, 0, 0), gate = up;
     if (valid > 0) {
-      if (a.gated) gate = load4(a.z.at(0, p, column), a.z.type, valid);
-      up = load4(a.z.at(0, p, column + (a.gated ? a.width : 0)), a.z.type, valid);
+      i64 row = a.zRows ? a.zRows[p] : p;
+      if (a.gated) gate = load4(a.z.at(0, row, column), a.z.type, valid);
+      up = load4(a.z.at(0, row, column + (a.gated ? a.width : 0)), a.z.type, valid);
     }
     ActivationValue f[4] = {activation(a.function, gate.x, up.x), activation(a.function, gate.y, up.y),
                             activation(a.function, gate.z, up.z), activation(a.function, gate.w, up.w)};

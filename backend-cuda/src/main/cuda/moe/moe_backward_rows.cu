@@ -1,6 +1,7 @@
 // Who the slots of a backward pass are: from the ids, weights and permutation that forward saved to the lists that
 // backward.cuh works off. Two launches; the shared expert's are made of the tokens themselves. Ids, slots and the
-// token count are read as they are and count for nothing where they are out of range.
+// token count are read as they are and count for nothing where they are out of range. Where the pass works in groups
+// of tokens, T is the group's, and its permutation is one of its own (moe_sort.cu).
 #include "backward.cuh"
 
 using namespace weft;
@@ -15,7 +16,7 @@ struct RowArguments {
   const int* permutation;  // [rows]
   const int* ids;          // [T, topK]
   const float* weights;    // [T, topK]
-  const int* tokenCount;   // or null
+  const int* tokenCount;   // of all groups; or null
   i64 idPitch, weightPitch;
   i64 tokens, rows;        // rows = tokens * topK
   int* starts;             // [experts + 1]: where each expert's slots begin in the permutation
@@ -23,7 +24,9 @@ struct RowArguments {
   float* rowWeights;       // [rows]
   int* inverse;            // [rows]: where a slot lies in the permutation; checked by those who read it
   int2* allTokens;         // [1]: the tokens that are there, as the slots of one expert
-  int topK, firstExpert, experts, unused;
+  const int* zOfSlot;      // [T * topK]: the row of z that forward saved for a slot; null: the slot's place
+  int* zRows;              // [rows]: the same for each place
+  int topK, firstExpert, experts, firstToken;
 };
 
 // One thread for each place in the permutation and one for its end. The permutation is ordered by expert: an expert
@@ -31,7 +34,8 @@ struct RowArguments {
 extern "C" __global__ void __launch_bounds__(kListThreads) moe_backward_rows(const __grid_constant__ RowArguments a) {
   i64 p = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (p > a.rows) return;
-  i64 slots = present(a.tokenCount, a.tokens) * a.topK;
+  i64 tokens = a.tokenCount ? min(max(static_cast<i64>(*a.tokenCount) - a.firstToken, 0LL), a.tokens) : a.tokens;
+  i64 slots = tokens * a.topK;
   auto expertAt = [&](i64 at) {  // a.experts where there is none
     if (at >= a.rows) return a.experts;
     i64 slot = a.permutation[at];
@@ -42,13 +46,14 @@ extern "C" __global__ void __launch_bounds__(kListThreads) moe_backward_rows(con
   int expert = expertAt(p);
   int before = p > 0 ? expertAt(p - 1) : -1;
   for (int e = before + 1; e <= expert; e++) a.starts[e] = static_cast<int>(p);
-  if (p == 0) *a.allTokens = make_int2(0, static_cast<int>(present(a.tokenCount, a.tokens)));
+  if (p == 0) *a.allTokens = make_int2(0, static_cast<int>(tokens));
   if (p < a.rows) {
     bool local = expert < a.experts;
     i64 slot = local ? a.permutation[p] : 0;
     a.rowTokens[p] = local ? static_cast<int>(slot / a.topK) : -1;
     a.rowWeights[p] = local ? a.weights[slot / a.topK * a.weightPitch + slot % a.topK] : 0;
     if (local) a.inverse[slot] = static_cast<int>(p);
+    if (a.zRows) a.zRows[p] = local ? max(a.zOfSlot[slot], 0) : 0;
   }
 }
 

@@ -28,6 +28,7 @@ final class MoeBackwardCases {
     options(cases);
     sizes(cases);
     given(cases);
+    workspaceLimits(cases);
     return cases.stream();
   }
 
@@ -255,6 +256,51 @@ final class MoeBackwardCases {
                 15,
                 spec(BF16).experts(12).topK(4).firstExpert(4).localExperts(5).build())
             .with(Option.SAVED_Z));
+  }
+
+  /** Too little scratch memory for all tokens at once, but for a backend that needs none. */
+  private static void workspaceLimits(List<MoeScenario> cases) {
+    for (DataType type : List.of(F32, BF16, F16)) {
+      MoeDispatchSpec limited =
+          spec(type)
+              .expertBias(true)
+              .sharedIntermediate(10)
+              .sharedGate(true)
+              .workspaceLimit(1)
+              .build();
+      cases.add(MoeScenario.of("workspace-limit", 600, limited).with(Option.AUXILIARY));
+      cases.add(
+          MoeScenario.of("workspace-limit-accumulate", 300, limited)
+              .with(Option.ACCUMULATE)
+              .with(Option.SAVED_Z));
+      // The first of several groups is full, another begun, others have no tokens.
+      cases.add(
+          MoeScenario.of("workspace-limit-token-count-300", 800, limited)
+              .family(Family.ADVERSARIAL)
+              .present(300)
+              .with(Option.SAVED_Z));
+    }
+    cases.add(
+        MoeScenario.of(
+                "workspace-limit-gradients-in-storage-type",
+                600,
+                spec(BF16).gradientType(BF16).workspaceLimit(1).build())
+            .with(Option.SAVED_Z));
+    cases.add(
+        MoeScenario.of(
+                "workspace-limit-given",
+                600,
+                spec(F32)
+                    .topK(3)
+                    .expertBias(true)
+                    .router(MoeRouters.given())
+                    .firstExpert(1)
+                    .localExperts(4)
+                    .workspaceLimit(1)
+                    .build())
+            .with(Option.SAVED_Z)
+            .family(Family.ADVERSARIAL)
+            .values("givenIds", Values.each((draw, i) -> draw.below(i / 2, 9) - 2)));
   }
 
   private static void given(List<MoeScenario> cases) {

@@ -26,6 +26,7 @@ final class MoeShapeCases {
     placements(cases);
     ranges(cases);
     loads(cases);
+    workspaceLimits(cases);
     return cases.stream();
   }
 
@@ -179,6 +180,19 @@ final class MoeShapeCases {
                   spec(type).experts(40).router(MoeRouters.KIMI.spec()).build())
               .family(Family.ADVERSARIAL)
               .values("correctionBias", Values.each((draw, i) -> i % 13 == 4 ? 3 : 0)));
+    }
+  }
+
+  /** Too little scratch memory for all tokens at once, but for a backend that needs none. */
+  private static void workspaceLimits(List<MoeScenario> cases) {
+    for (DataType type : List.of(F32, BF16, F16)) {
+      MoeDispatchSpec limited =
+          spec(type).sharedIntermediate(8).sharedGate(true).workspaceLimit(1).build();
+      cases.add(MoeScenario.of("workspace-limit", 600, limited));
+      cases.add(
+          MoeScenario.of("workspace-limit-token-count-300", 800, limited)
+              .family(Family.ADVERSARIAL)
+              .present(300));
     }
   }
 }

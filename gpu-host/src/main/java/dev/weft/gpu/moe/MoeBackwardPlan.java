@@ -8,6 +8,10 @@ import dev.weft.moe.RouterSpec.Source;
  * Where a backward pass keeps what in scratch memory, and how it is cut. A pure function of spec
  * and tokens; offsets in bytes.
  *
+ * <p>A backend may keep to the spec's workspace limit by working on groups of tokens, one after the
+ * other, adding up the gradients of parameters over them in F32. Those of a narrower type would be
+ * rounded each time, so for them there is one group.
+ *
  * <p>The routed experts and the shared one run one after the other and share the memory of what
  * only they read. What a slot's z needed is free once its dx is written, so those share theirs too.
  */
@@ -26,6 +30,10 @@ public final class MoeBackwardPlan {
   private static final int LEAST_PIECE = 512;
 
   private static final int MOST_PIECES = 32;
+
+  /** Fewer tokens than these are not worth a group of their own. */
+  static final int LEAST_GROUP = 256;
+
   private static final int ALIGNMENT = 256;
 
   /** The lists of who the slots of experts are. */
@@ -55,7 +63,20 @@ public final class MoeBackwardPlan {
   private final Tiles tiles;
   private long size;
 
+  /** Of a group. */
   public final long tokens;
+
+  /** Of all groups. */
+  public final long all;
+
+  // Of groups alone: the row of z that forward saved for each slot of all tokens, scratch of the
+  // sorts, the order of the group's slots, and the rows of z in that order.
+  public final long zOfSlot;
+  public final long blockCounts;
+  public final long offsets;
+  public final long permutation;
+  public final long zRows;
+
   public final Lists routed;
   public final Lists shared;
   public final long inverse;
@@ -73,12 +94,25 @@ public final class MoeBackwardPlan {
   public final long activationLow;
   public final long zOrDx;
 
-  /** Lays out what a launch of so many tokens needs. */
+  /** Lays out what a launch of so many tokens needs, all at once. */
   public MoeBackwardPlan(MoeDispatchSpec spec, Tiles tiles, long tokens) {
+    this(spec, tiles, (slots, experts) -> 0, tokens, tokens);
+  }
+
+  /** A group of {@code tokens} among {@code all}; what groups share lies first, in one place. */
+  public MoeBackwardPlan(
+      MoeDispatchSpec spec, Tiles tiles, MoePlan.Stages stages, long tokens, long all) {
     this.spec = spec;
     this.tiles = tiles;
     this.tokens = tokens;
+    this.all = all;
     long slots = tokens * spec.topK();
+    long sorted = isWhole() ? 0 : all * spec.topK();
+    zOfSlot = take(sorted * Integer.BYTES);
+    blockCounts = take(isWhole() ? 0 : stages.sortBytes(sorted, spec.experts()));
+    offsets = take(isWhole() ? 0 : (spec.localExperts() + 1L) * Integer.BYTES);
+    permutation = take(isWhole() ? 0 : slots * Integer.BYTES);
+    zRows = take(isWhole() ? 0 : slots * Integer.BYTES);
     boolean sharedExpert = spec.sharedIntermediate() > 0;
     long sharedRows = sharedExpert ? tokens : 0;
     routed = new Lists(this, slots, spec.localExperts());
@@ -107,13 +141,46 @@ public final class MoeBackwardPlan {
         take(Math.max(Math.max(projected, sharedProjected) * Float.BYTES, slots * hidden * bytes));
   }
 
+  /** One group if the limit allows (or gradients are narrow), else the largest that it does. */
+  public static MoeBackwardPlan of(
+      MoeDispatchSpec spec, Tiles tiles, MoePlan.Stages stages, long tokens) {
+    MoeBackwardPlan whole = new MoeBackwardPlan(spec, tiles, tokens);
+    long limit = spec.workspaceLimit();
+    if (whole.size <= limit || tokens <= LEAST_GROUP || spec.gradientType() != DataType.F32) {
+      return whole;
+    }
+    long low = LEAST_GROUP; // taken whether it fits or not
+    long high = tokens;
+    while (high - low > 1) {
+      long middle = (low + high) >>> 1;
+      if (new MoeBackwardPlan(spec, tiles, stages, middle, tokens).size <= limit) {
+        low = middle;
+      } else {
+        high = middle;
+      }
+    }
+    return new MoeBackwardPlan(spec, tiles, stages, low, tokens);
+  }
+
+  /** What a pass needs. With groups it is the limit itself: more tokens never need less. */
+  public static long bytes(
+      MoeDispatchSpec spec, Tiles tiles, MoePlan.Stages stages, long tokens) {
+    MoeBackwardPlan plan = of(spec, tiles, stages, tokens);
+    return plan.isWhole() ? plan.size : Math.max(plan.size, spec.workspaceLimit());
+  }
+
+  /** Whether there is one group. */
+  public boolean isWhole() {
+    return tokens == all;
+  }
+
   private long take(long bytes) {
     long at = size;
     size = Math.addExact(size, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     return at;
   }
 
-  /** All of it. */
+  /** All of it, but for what a limit leaves over. */
   public long size() {
     return size;
   }

@@ -37,6 +37,44 @@ class MoeBackwardPlanTest {
     }
   }
 
+  private static final MoePlan.Stages STAGES = (slots, experts) -> slots / 64 * experts;
+
+  private static MoeBackwardPlan limited(MoeDispatchSpec spec, long tokens) {
+    return MoeBackwardPlan.of(spec, TILES, STAGES, tokens);
+  }
+
+  @Test
+  void aLimitIsKeptToByGroupsOfTokens() {
+    long all = plan(spec().build(), 30_000).size();
+    MoeDispatchSpec spec = spec().workspaceLimit(all / 3).build();
+    MoeBackwardPlan plan = limited(spec, 30_000);
+    assertTrue(plan.tokens < 15_000 && plan.tokens > 5_000, plan.tokens + " tokens");
+    assertTrue(plan.size() <= all / 3);
+    assertEquals(all / 3, MoeBackwardPlan.bytes(spec, TILES, STAGES, 30_000));
+    assertTrue(limited(spec, 8_000).isWhole());
+    MoeBackwardPlan last = new MoeBackwardPlan(spec, TILES, STAGES, 7, 30_000);
+    assertEquals(plan.zOfSlot, last.zOfSlot);
+    assertEquals(plan.blockCounts, last.blockCounts);
+    assertTrue(last.size() <= plan.size());
+  }
+
+  @Test
+  void withALimitMoreTokensNeverNeedLess() {
+    MoeDispatchSpec spec = spec().workspaceLimit(3_000_000).build();
+    long before = 0;
+    for (int tokens = 0; tokens < 40_000; tokens += tokens < 1100 ? 1 : 371) {
+      long size = MoeBackwardPlan.bytes(spec, TILES, STAGES, tokens);
+      assertTrue(size >= before, tokens + " tokens need " + size + ", fewer " + before);
+      before = size;
+    }
+  }
+
+  @Test
+  void gradientsOfANarrowTypeHaveOneGroup() {
+    MoeDispatchSpec narrow = spec().gradientType(DataType.BF16).workspaceLimit(1).build();
+    assertTrue(limited(narrow, 30_000).isWhole());
+  }
+
   @Test
   void whatIsKeptIsOfTheStorageTypeOnMatrixUnitsOnly() {
     MoeDispatchSpec spec = spec().build();

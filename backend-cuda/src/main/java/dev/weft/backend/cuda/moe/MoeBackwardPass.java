@@ -15,7 +15,6 @@ import dev.weft.gpu.moe.MoeBackwardPlan;
 import dev.weft.moe.GateUpLayout;
 import dev.weft.moe.MoeBackward;
 import dev.weft.moe.MoeDispatchSpec;
-import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
 import dev.weft.moe.RouterSpec;
 import dev.weft.spi.LaunchContext;
@@ -23,7 +22,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Enqueues backward passes: the shared expert's stages, those of the routed experts, then the
- * router's. At most 23 launches, each of which is left out where nothing asks for it. The kernels
+ * router's. At most 23 launches, each of which is left out where nothing asks for it, for each
+ * group of tokens, and three more for the order of a group's slots where there are several; see
+ * MoeBackwardPlan. The kernels
  * say in backward.cuh, moe_backward_rows.cu and moe_backward_router.cu how they work; each method
  * here fills the arguments of one.
  */
@@ -40,16 +41,19 @@ final class MoeBackwardPass {
 
   private final MoeDispatchSpec spec;
   private final MoeBackwardKernels kernels;
+  private final SlotSort sort;
 
   /** Finds the kernels that the spec's backward passes need. */
   MoeBackwardPass(CudaDevice device, MoeDispatchSpec spec) {
     this.spec = spec;
     kernels = new MoeBackwardKernels(device, spec);
+    sort = new SlotSort(device);
   }
 
   /** The scratch memory of a launch. */
   static long workspaceBytes(MoeDispatchSpec spec, long tokens) {
-    return new MoeBackwardPlan(spec, MoeBackwardKernels.planTiles(spec), tokens).size();
+    return MoeBackwardPlan.bytes(
+        spec, MoeBackwardKernels.planTiles(spec), SlotSort::blockCountBytes, tokens);
   }
 
   /**
@@ -60,7 +64,17 @@ final class MoeBackwardPass {
    * @param weights as they were bound
    */
   void run(LaunchContext context, MoeBackward a, MoeBoundWeights weights) {
-    new Launch(context, a, weights).run();
+    long tokens = a.x().size(0);
+    MoeBackwardPlan.Tiles tiles = MoeBackwardKernels.planTiles(spec);
+    MoeBackwardPlan plan = MoeBackwardPlan.of(spec, tiles, SlotSort::blockCountBytes, tokens);
+    long first = 0;
+    do {
+      long count = Math.min(plan.tokens, tokens - first);
+      MoeBackwardPlan group =
+          new MoeBackwardPlan(spec, tiles, SlotSort::blockCountBytes, count, tokens);
+      new Launch(context, a, weights, group, first).run();
+      first += count;
+    } while (first < tokens);
   }
 
   /** One expert or all of the routed ones: where their weights, gradients and lists lie. */
@@ -87,10 +101,16 @@ final class MoeBackwardPass {
     }
   }
 
-  /** What one launch works on. */
+  /** A group of tokens, and what it works on. */
   private final class Launch {
     private final CudaStream stream;
     private final MoeBackward a;
+    private final long first;
+    private final boolean accumulates;
+    private final Tensor x;
+    private final Tensor dy;
+    private final Tensor ids;
+    private final Tensor routingWeights;
     private final MoeBoundWeights bound;
     private final MoeWeights weights;
     private final MoeBackwardPlan plan;
@@ -100,12 +120,23 @@ final class MoeBackwardPass {
     private final boolean needsWeightGradients;
     private final boolean needsSharedGate;
 
-    Launch(LaunchContext context, MoeBackward a, MoeBoundWeights bound) {
+    Launch(
+        LaunchContext context,
+        MoeBackward a,
+        MoeBoundWeights bound,
+        MoeBackwardPlan plan,
+        long first) {
       stream = (CudaStream) context.stream();
       this.a = a;
       this.bound = bound;
+      this.plan = plan;
+      this.first = first;
+      accumulates = a.accumulate() || first > 0;
       weights = bound.tensors();
-      plan = new MoeBackwardPlan(spec, MoeBackwardKernels.planTiles(spec), a.x().size(0));
+      x = ofGroup(a.x());
+      dy = ofGroup(a.dy());
+      ids = ofGroup(a.saved().ids());
+      routingWeights = ofGroup(a.saved().routingWeights());
       scratch =
           context.workspace() == null
               ? 0
@@ -126,8 +157,67 @@ final class MoeBackwardPass {
       return scratch + offset;
     }
 
+    /** The group's rows of a tensor of all tokens. */
+    private Tensor ofGroup(Tensor tensor) {
+      return plan.isWhole() ? tensor : tensor.slice(0, first, first + plan.tokens);
+    }
+
+    private @Nullable Tensor ofGroupOrNull(@Nullable Tensor tensor) {
+      return tensor == null ? null : ofGroup(tensor);
+    }
+
+    /** How many of the group's tokens there are, on the device; 0: all. Known after rows(). */
+    private long tokenCount() {
+      boolean counted = a.tokenCount() != null;
+      return counted && !plan.isWhole()
+          ? at(plan.allTokens) + Integer.BYTES
+          : TensorArguments.address(a.tokenCount());
+    }
+
+    private long permutation() {
+      return plan.isWhole()
+          ? TensorArguments.address(a.saved().permutation())
+          : at(plan.permutation);
+    }
+
+    /** Orders the group's slots as forward ordered all of them, and finds those in z. */
+    private void sort() {
+      if (plan.isWhole()) {
+        return;
+      }
+      if (first == 0 && a.saved().z() != null) {
+        Tensor all = a.saved().ids();
+        sort.enqueue(stream, work(all, plan.all, 0, at(plan.zOfSlot)));
+      }
+      sort.enqueue(stream, work(ids, plan.tokens, permutation(), 0));
+    }
+
+    private SlotSort.Work work(Tensor sorted, long tokens, long permutation, long inverse) {
+      return new SlotSort.Work(
+          TensorArguments.address(sorted),
+          TensorArguments.stride(sorted, 0),
+          TensorArguments.address(a.tokenCount()),
+          permutation == 0 ? 0 : Math.toIntExact(first),
+          Math.toIntExact(tokens),
+          spec.topK(),
+          spec.experts(),
+          spec.firstExpert(),
+          spec.localExperts(),
+          permutation,
+          permutation != 0,
+          inverse,
+          0,
+          at(plan.offsets),
+          0,
+          0,
+          0,
+          0,
+          at(plan.blockCounts));
+    }
+
     void run() {
       ExpertWeights sharedExpert = bound.shared();
+      sort();
       rows();
       tiles(plan.routed, spec.localExperts());
       if (sharedExpert != null) {
@@ -183,16 +273,16 @@ final class MoeBackwardPass {
     // ---- lists
 
     private void rows() {
-      MoeSaved saved = a.saved();
+      boolean findsZ = !plan.isWhole() && a.saved().z() != null;
       MoeBackwardPlan.Lists lists = plan.routed;
       stream
           .parameters()
-          .put(TensorArguments.address(saved.permutation()))
-          .put(TensorArguments.address(saved.ids()))
-          .put(TensorArguments.address(saved.routingWeights()))
+          .put(permutation())
+          .put(TensorArguments.address(ids))
+          .put(TensorArguments.address(routingWeights))
           .put(TensorArguments.address(a.tokenCount()))
-          .put(TensorArguments.stride(saved.ids(), 0))
-          .put(TensorArguments.stride(saved.routingWeights(), 0))
+          .put(TensorArguments.stride(ids, 0))
+          .put(TensorArguments.stride(routingWeights, 0))
           .put(plan.tokens)
           .put(lists.rows)
           .put(at(lists.starts))
@@ -200,19 +290,21 @@ final class MoeBackwardPass {
           .put(at(lists.rowWeights))
           .put(at(plan.inverse))
           .put(at(plan.allTokens))
+          .put(findsZ ? at(plan.zOfSlot) + first * spec.topK() * Integer.BYTES : 0L)
+          .put(findsZ ? at(plan.zRows) : 0L)
           .put(spec.topK())
           .put(spec.firstExpert())
           .put(spec.localExperts())
-          .put(0);
+          .put(Math.toIntExact(first));
       stream.launch(kernels.rows, lists.rows / LIST_THREADS + 1, 1, LIST_THREADS);
     }
 
     private void sharedRows() {
       ParameterBlock block = stream.parameters();
-      BackwardMatrix.of(a.x()).put(block);
+      BackwardMatrix.of(x).put(block);
       BackwardMatrix.of(weights.sharedGateWeight()).put(block);
       block
-          .put(TensorArguments.address(a.tokenCount()))
+          .put(tokenCount())
           .put(plan.tokens)
           .put(at(plan.shared.starts))
           .put(at(plan.shared.rowTokens))
@@ -330,7 +422,7 @@ final class MoeBackwardPass {
       MoeBackwardKernels.Tiled tiled = kernels.forSlots();
       int columnTiles = columnTiles(tiled.tile(), e.projected);
       ParameterBlock block = slots(e.lists);
-      BackwardMatrix.of(a.x()).put(block);
+      BackwardMatrix.of(x).put(block);
       BackwardProjection.of(e.weights).put(block);
       BackwardProjection.biasOf(e.weights).put(block);
       z.put(block);
@@ -348,7 +440,7 @@ final class MoeBackwardPass {
       MoeBackwardKernels.Tiled tiled = kernels.forSlots();
       int columnTiles = columnTiles(tiled.tile(), e.width());
       ParameterBlock block = slots(e.lists);
-      BackwardMatrix.of(a.dy()).put(block);
+      BackwardMatrix.of(dy).put(block);
       BackwardMatrix.of(e.weights.down(), e.weights.type()).put(block);
       z.put(block);
       dz.put(block);
@@ -356,6 +448,7 @@ final class MoeBackwardPass {
       low.put(block);
       block
           .put(sums)
+          .put(!plan.isWhole() && e.savedZ != null ? at(plan.zRows) : 0L)
           .put(GenericExperts.activation(spec.activation()))
           .put(spec.swigluAlpha())
           .put(spec.swigluLimit())
@@ -390,7 +483,7 @@ final class MoeBackwardPass {
       int rowTiles = (int) MoeBackwardKernels.tiles(spec.hidden());
       int columnTiles = columnTiles(tiled.tile(), e.width());
       ParameterBlock block = slots(e.lists);
-      BackwardMatrix.of(a.dy()).put(block);
+      BackwardMatrix.of(dy).put(block);
       activation.put(block);
       low.put(block);
       e.downGradient.put(block);
@@ -399,7 +492,7 @@ final class MoeBackwardPass {
           .put(e.width())
           .put(rowTiles)
           .put(columnTiles)
-          .put(a.accumulate() ? 1 : 0)
+          .put(accumulates ? 1 : 0)
           .put(0);
       launchTiles(
           tiled.downGradient(),
@@ -413,14 +506,14 @@ final class MoeBackwardPass {
       int columnTiles = columnTiles(tiled.tile(), spec.hidden());
       ParameterBlock block = slots(e.lists);
       dz.put(block);
-      BackwardMatrix.of(a.x()).put(block);
+      BackwardMatrix.of(x).put(block);
       e.projectionGradient.put(block);
       block
           .put(e.projected)
           .put(spec.hidden())
           .put(rowTiles)
           .put(columnTiles)
-          .put(a.accumulate() ? 1 : 0)
+          .put(accumulates ? 1 : 0)
           .put(0);
       launchTiles(
           tiled.projectionGradient(),
@@ -433,7 +526,7 @@ final class MoeBackwardPass {
       if (gradient != null) {
         columnSums(
             slots(plan.routed),
-            BackwardMatrix.of(a.dy()),
+            BackwardMatrix.of(dy),
             elements(gradient, spec.hidden()),
             spec.localExperts(),
             spec.hidden(),
@@ -462,7 +555,7 @@ final class MoeBackwardPass {
         boolean weighted) {
       values.put(block);
       out.put(block);
-      block.put(columns).put(byToken ? 1 : 0).put(weighted ? 1 : 0).put(a.accumulate() ? 1 : 0);
+      block.put(columns).put(byToken ? 1 : 0).put(weighted ? 1 : 0).put(accumulates ? 1 : 0);
       long blocks = (columns + SUM_COLUMNS - 1L) / SUM_COLUMNS * experts;
       stream.launch(kernels.columnSums, blocks, 1, SUM_THREADS);
     }
@@ -474,33 +567,35 @@ final class MoeBackwardPass {
         return;
       }
       RouterSpec router = spec.router();
-      MoeSaved saved = a.saved();
-      Tensor logits = needsDlogits ? saved.logits() : null;
+      Tensor logits = needsDlogits ? ofGroupOrNull(a.saved().logits()) : null;
+      Tensor auxiliary = ofGroupOrNull(a.auxiliaryDlogits());
+      Tensor dgivenWeights = ofGroupOrNull(a.dgivenWeights());
+      Tensor dlogits = ofGroupOrNull(a.dlogits());
       ParameterBlock block = slots(plan.routed);
       block
-          .put(TensorArguments.address(saved.permutation()))
+          .put(permutation())
           .put(at(plan.inverse))
-          .put(TensorArguments.address(saved.ids()))
+          .put(TensorArguments.address(ids))
           .put(TensorArguments.address(logits))
-          .put(TensorArguments.address(a.auxiliaryDlogits()))
-          .put(TensorArguments.address(a.tokenCount()))
+          .put(TensorArguments.address(auxiliary))
+          .put(tokenCount())
           .put(at(plan.weightSums));
-      BackwardMatrix.of(a.dy()).put(block);
+      BackwardMatrix.of(dy).put(block);
       BackwardMatrix.perExpert(needsWeightGradients ? weights.downBias() : null).put(block);
       block
           .put(at(plan.dweights))
           .put(at(plan.dscores))
-          .put(TensorArguments.address(a.dgivenWeights()))
-          .put(TensorArguments.address(a.dlogits()))
+          .put(TensorArguments.address(dgivenWeights))
+          .put(TensorArguments.address(dlogits))
           .put(at(plan.columns))
           .put(at(plan.sharedSums))
           .put(at(plan.shared.rowWeights))
           .put(needsSharedGate ? at(plan.sharedLogits) : 0L)
-          .put(TensorArguments.stride(saved.ids(), 0))
+          .put(TensorArguments.stride(ids, 0))
           .put(pitch(logits))
-          .put(pitch(a.auxiliaryDlogits()))
-          .put(pitch(a.dgivenWeights()))
-          .put(pitch(a.dlogits()))
+          .put(pitch(auxiliary))
+          .put(pitch(dgivenWeights))
+          .put(pitch(dlogits))
           .put(plan.columnPitch())
           .put(plan.tokens)
           .put(spec.topK())
@@ -531,7 +626,7 @@ final class MoeBackwardPass {
     }
 
     private void dx() {
-      Tensor dx = requireNonNull(a.dx());
+      Tensor dx = ofGroup(requireNonNull(a.dx()));
       int columnTiles = (int) MoeBackwardKernels.tiles(spec.hidden());
       ParameterBlock block = stream.parameters();
       columns().put(block);
@@ -541,7 +636,7 @@ final class MoeBackwardPass {
               spec.routerType(),
               plan.routerColumns())
           .put(block);
-      block.put(at(plan.inverse)).put(TensorArguments.address(a.tokenCount()));
+      block.put(at(plan.inverse)).put(tokenCount());
       slotDx(at(plan.zOrDx)).put(block);
       (bound.shared() == null ? BackwardMatrix.NONE : slotDx(at(plan.sharedDx))).put(block);
       BackwardMatrix.of(dx).put(block);
@@ -569,7 +664,7 @@ final class MoeBackwardPass {
             .put(plan.pieces())
             .put(spec.hidden())
             .put(plan.columnCount())
-            .put(a.accumulate() ? 1 : 0)
+            .put(accumulates ? 1 : 0)
             .put(0);
         long elements = (long) plan.columnCount() * spec.hidden();
         stream.launch(
@@ -593,9 +688,9 @@ final class MoeBackwardPass {
       int columnTiles = (int) MoeBackwardKernels.tiles(spec.hidden());
       ParameterBlock block = stream.parameters();
       columns().put(block);
-      BackwardMatrix.of(a.x()).put(block);
+      BackwardMatrix.of(x).put(block);
       block
-          .put(TensorArguments.address(a.tokenCount()))
+          .put(tokenCount())
           .put(at(plan.partial))
           .put(plan.tokens)
           .put(spec.hidden())
