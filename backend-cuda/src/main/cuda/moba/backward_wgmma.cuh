@@ -98,16 +98,37 @@ struct BackwardWgmma {
     }
   }
 
-  template <int kPanelBytes>
-  __device__ __forceinline__ void copyQuery(const void* tileQ, const void* tileDout, float2* stats, int row, QueryRow r) {
-    bool exists = r.exists();
-    i64 token = exists ? r.token : 0, head = exists ? r.head : 0;
-    copyRow<kPanelBytes>(address(tileQ), row,
-                         static_cast<const uint16_t*>(a.q.base) + token * a.q.tokenPitch + head * a.q.headPitch, a.dim, exists);
-    copyRow<kPanelBytes>(address(tileDout), row,
-                         static_cast<const uint16_t*>(a.dout.base) + token * a.dout.tokenPitch + head * a.dout.headPitch,
-                         a.valueDim, exists);
-    if (threadIdx.x % kLanes == 0) copyAsync8(stats + row, a.stats + token * a.heads + head, exists);
+  // Of a tile, each lane looks after one row of queries, so that its place is worked out once and not by every thread
+  // that copies a part of it: of 64 rows the lower half of each warp does, of 128 all.
+  static __device__ __forceinline__ int rowOfLane() { return threadIdx.x % 32 / 4 * kAtOnce + threadIdx.x / 32 * 4 + threadIdx.x % 4; }
+
+  struct Place {
+    const uint16_t *q, *dout;
+    const float2* stats;
+    bool exists;
+  };
+
+  __device__ __forceinline__ Place placeOf(QueryRow r) const {
+    i64 token = r.exists() ? r.token : 0, head = r.exists() ? r.head : 0;
+    return {static_cast<const uint16_t*>(a.q.base) + token * a.q.tokenPitch + head * a.q.headPitch,
+            static_cast<const uint16_t*>(a.dout.base) + token * a.dout.tokenPitch + head * a.dout.headPitch,
+            a.stats + token * a.heads + head, r.exists()};
+  }
+
+  // A tile of kCount rows, of which each lane has the place of one.
+  template <int kCount, int kPanelBytes>
+  __device__ __forceinline__ void copyQueries(const void* tileQ, const void* tileDout, float2* stats, const Place& place) {
+    uint32_t exists = __ballot_sync(~0u, place.exists);
+    if (kCount == 8 * kAtOnce || lane < kCount / kAtOnce * 4) copyAsync8(stats + rowOfLane(), place.stats, place.exists);
+#pragma unroll
+    for (int i = 0; i < kCount / kAtOnce; i++) {
+      int row = i * kAtOnce + threadIdx.x / kLanes, from = i * 4 + lane / kLanes;
+      auto q = __shfl_sync(~0u, reinterpret_cast<unsigned long long>(place.q), from);
+      auto dout = __shfl_sync(~0u, reinterpret_cast<unsigned long long>(place.dout), from);
+      bool live = exists >> from & 1;
+      copyRow<kPanelBytes>(address(tileQ), row, reinterpret_cast<const uint16_t*>(q), a.dim, live);
+      copyRow<kPanelBytes>(address(tileDout), row, reinterpret_cast<const uint16_t*>(dout), a.valueDim, live);
+    }
   }
 
   template <int kPanelBytes>
@@ -218,40 +239,32 @@ struct BackwardWgmma {
       copyKey<kXPanel>(s.x[buffers.at][0], s.x[buffers.at][1], row, w.start + row, w.kvHead, w.start + row < w.end);
     }
     publish(buffers, w);
-    constexpr int kEach = kTile / kAtOnce;
     constexpr uint32_t kNone = ~0u;
-    auto look = [&](uint32_t (&entries)[kEach], int tile) {
-#pragma unroll
-      for (int i = 0; i < kEach; i++) {
-        i64 at = static_cast<i64>(tile - w.ownTiles) * kTile + i * kAtOnce + mine;
-        entries[i] = at >= 0 && at < list.count ? __ldg(list.entries + at) : kNone;
-      }
+    int mineOfTile = rowOfLane();
+    auto look = [&](int tile) {
+      i64 at = static_cast<i64>(tile - w.ownTiles) * kTile + mineOfTile;
+      return at >= 0 && at < list.count && mineOfTile < kTile ? __ldg(list.entries + at) : kNone;
     };
-    auto copy = [&](const uint32_t (&entries)[kEach], int tile) {
-      hopper::barrier_wait(address(&s.empty[ring.at]), ring.parity ^ 1);
-#pragma unroll
-      for (int i = 0; i < kEach; i++) {
-        int row = i * kAtOnce + mine;
-        QueryRow r{-1, 0, 0};
-        if (tile < w.ownTiles) {
-          r = ownRow(a, w.kvHead, w.start, w.end, static_cast<uint32_t>(tile) * kTile + row);
-        } else if (entries[i] != kNone) {
-          r = listedRow(a, w.kvHead, entries[i]);
-        }
-        copyQuery<kYPanel>(s.y[ring.at][0], s.y[ring.at][1], s.stats + ring.at * kTile, row, r);
+    auto find = [&](int tile, uint32_t entry) {
+      QueryRow r{-1, 0, 0};
+      if (tile < w.ownTiles) {
+        if (mineOfTile < kTile) r = ownRow(a, w.kvHead, w.start, w.end, static_cast<uint32_t>(tile) * kTile + mineOfTile);
+      } else if (entry != kNone) {
+        r = listedRow(a, w.kvHead, entry);
       }
-      hopper::barrier_arrive_after_copies(address(&s.full[ring.at]));
-      ring.next();
+      return placeOf(r);
     };
     // Entries cost a trip to memory before the addresses are known: they are asked for two tiles ahead.
-    uint32_t even[kEach], odd[kEach];
-    look(even, 0);
-    look(odd, 1);
-    for (int tile = 0; tile < w.tiles; tile += 2) {
-      copy(even, tile);
-      look(even, tile + 2);
-      if (tile + 1 < w.tiles) copy(odd, tile + 1);
-      look(odd, tile + 3);
+    uint32_t next = look(1);
+    Place place = find(0, look(0));
+    for (int tile = 0; tile < w.tiles; tile++) {
+      uint32_t after = look(tile + 2);
+      hopper::barrier_wait(address(&s.empty[ring.at]), ring.parity ^ 1);
+      copyQueries<kTile, kYPanel>(s.y[ring.at][0], s.y[ring.at][1], s.stats + ring.at * kTile, place);
+      hopper::barrier_arrive_after_copies(address(&s.full[ring.at]));
+      ring.next();
+      place = find(tile + 1, next);
+      next = after;
     }
   }
 
@@ -380,15 +393,9 @@ struct BackwardWgmma {
     }
   }
 
-  template <class RowAt>
-  __device__ __forceinline__ void copyItem(Ring<kBuffers>& buffers, const Item& item, RowAt rowAt) {
+  __device__ __forceinline__ void copyItem(Ring<kBuffers>& buffers, const Item& item, const Place& place) {
     hopper::barrier_wait(address(&s.drained[buffers.at]), buffers.parity ^ 1);
-    int mine = threadIdx.x / kLanes;
-#pragma unroll
-    for (int i = 0; i < kRows / kAtOnce; i++) {
-      int row = i * kAtOnce + mine;
-      copyQuery<kXPanel>(s.x[buffers.at][0], s.x[buffers.at][1], s.stats + buffers.at * kRows, row, rowAt(i, row));
-    }
+    copyQueries<kRows, kXPanel>(s.x[buffers.at][0], s.x[buffers.at][1], s.stats + buffers.at * kRows, place);
     publish(buffers, item);
   }
 
@@ -407,10 +414,9 @@ struct BackwardWgmma {
     Ring<kBuffers> buffers;
     if constexpr (kSide == Side::kList) {
       // A tile's rows are looked up while the one before it is copied: each step costs a trip to memory.
-      constexpr int kEach = kRows / kAtOnce;
-      int mine = threadIdx.x / kLanes;
+      int mine = rowOfLane();
       Item item{0, 0, 0, 0, 0, 0, 0};
-      uint32_t entries[kEach];
+      uint32_t entry = 0;
       TileWalk walk(a.lists, a.listHead, a.headCount, blockIdx.x, gridDim.x);
       auto look = [&] {
         item.rows = 0;
@@ -421,8 +427,7 @@ struct BackwardWgmma {
         const uint32_t* from = list.entries + place;
         item = Item{static_cast<int>(min(list.count - place, static_cast<uint32_t>(kRows))), block.start, block.end,
                     walk.head() - a.listHead, 0, 0, from - a.lists.entries};
-#pragma unroll
-        for (int i = 0; i < kEach; i++) entries[i] = i * kAtOnce + mine < item.rows ? __ldg(from + i * kAtOnce + mine) : 0;
+        if (mine < item.rows) entry = __ldg(from + mine);
         walk.advance();
       };
       look();
@@ -430,16 +435,12 @@ struct BackwardWgmma {
       while (item.rows > 0) {
         Item current = item;
         int kvHead = a.firstHead + current.head;
-        QueryRow rows[kEach];
-#pragma unroll
-        for (int i = 0; i < kEach; i++) {
-          rows[i] = i * kAtOnce + mine < current.rows ? listedRow(a, kvHead, entries[i]) : QueryRow{-1, 0, 0};
-        }
+        Place place = placeOf(mine < current.rows ? listedRow(a, kvHead, entry) : QueryRow{-1, 0, 0});
         look();
         current.same = keepsKeys(current) && current.head == lastHead && current.from == last;
         last = current.from;
         lastHead = current.head;
-        copyItem(buffers, current, [&](int i, int) { return rows[i]; });
+        copyItem(buffers, current, place);
         if (!current.same) copyKeys(ring, kvHead, current.from, current.to);
       }
     } else {
@@ -454,9 +455,8 @@ struct BackwardWgmma {
         int rows = static_cast<int>(min(all - first, static_cast<i64>(kRows)));
         int to = block.start + static_cast<int>((first + rows - 1) / a.lists.group) + 1;
         Item item{rows, block.start, to, head, part, 0, 0};
-        copyItem(buffers, item, [&](int, int row) -> QueryRow {
-          return ownRow(a, kvHead, block.start, block.end, static_cast<uint32_t>(first) + row);
-        });
+        copyItem(buffers, item,
+                 placeOf(ownRow(a, kvHead, block.start, block.end, static_cast<uint32_t>(first) + rowOfLane())));
         copyKeys(ring, kvHead, item.from, item.to);
       }
     }

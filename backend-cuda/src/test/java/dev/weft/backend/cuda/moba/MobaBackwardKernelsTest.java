@@ -26,8 +26,8 @@ class MobaBackwardKernelsTest {
           "moba_backward_f16_keys_128", 32,
           "moba_backward_bf16_list_256", 64,
           "moba_backward_f16_list_256", 64,
-          "moba_backward_wgmma_bf16_keys_128", 16,
-          "moba_backward_wgmma_f16_keys_128", 16);
+          "moba_backward_wgmma_bf16_keys_128", 64,
+          "moba_backward_wgmma_f16_keys_128", 64);
 
   private final KernelManifest manifest = KernelManifest.read();
 
