@@ -78,9 +78,8 @@ __device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
-// How long lines of a copy stay in the L2: createpolicy's encodings of evict_first, evict_normal, evict_last.
-constexpr uint64_t kEvictFirst = 0x12f0000000000000ull, kEvictNormal = 0x1000000000000000ull,
-                   kEvictLast = 0x14f0000000000000ull;
+// How long lines of a copy stay in the L2: createpolicy's encodings of evict_first and evict_normal.
+constexpr uint64_t kEvictFirst = 0x12f0000000000000ull, kEvictNormal = 0x1000000000000000ull;
 
 // A box of a tensor map into shared memory at `to`; its bytes count towards `barrier`. Coordinates innermost first.
 __device__ __forceinline__ void copy_box(

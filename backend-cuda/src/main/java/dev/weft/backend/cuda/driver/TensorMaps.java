@@ -21,6 +21,10 @@ public final class TensorMaps {
   private static final int MAP_BYTES = 128;
   private static final int MAP_ALIGNMENT = 64;
   private static final int INTERLEAVE_NONE = 0;
+
+  /** Rows of 128 bytes, as wgmma reads them without bank conflicts. */
+  private static final int SWIZZLE_128 = 3;
+
   private static final int PROMOTION_256 = 3;
   private static final int FILL_ZERO = 0;
 
@@ -43,22 +47,6 @@ public final class TensorMaps {
     /** Bytes of an element. */
     public int bytes() {
       return bytes;
-    }
-  }
-
-  /**
-   * How a tile's rows are permuted in shared memory; the numbers are those of CUtensorMapSwizzle.
-   */
-  public enum Swizzle {
-    NONE(0),
-    BYTES_32(1),
-    BYTES_64(2),
-    BYTES_128(3);
-
-    private final int code;
-
-    Swizzle(int code) {
-      this.code = code;
     }
   }
 
@@ -86,21 +74,15 @@ public final class TensorMaps {
    *
    * @param arena where the map lives
    * @param element what the elements are
-   * @param swizzle the permutation in shared memory; the box's innermost bytes must not exceed it
    * @param address the tensor's first byte, a multiple of 16
    * @param sizes of the dimensions, innermost first, at most five
    * @param strides of the dimensions but the innermost, in bytes, multiples of 16
-   * @param box the tile's size in each dimension, at most 256
+   * @param box the tile's size in each dimension, at most 256; innermost at most 128 bytes, which
+   *     are permuted in shared memory
    * @return the map, 128 bytes at a multiple of 64
    */
   public MemorySegment encode(
-      Arena arena,
-      Element element,
-      Swizzle swizzle,
-      long address,
-      long[] sizes,
-      long[] strides,
-      int[] box) {
+      Arena arena, Element element, long address, long[] sizes, long[] strides, int[] box) {
     MemorySegment map = arena.allocate(MAP_BYTES, MAP_ALIGNMENT);
     try (Arena scratch = Arena.ofConfined()) {
       int[] steps = new int[box.length];
@@ -124,7 +106,7 @@ public final class TensorMaps {
                     boxAt,
                     stepsAt,
                     INTERLEAVE_NONE,
-                    swizzle.code,
+                    SWIZZLE_128,
                     PROMOTION_256,
                     FILL_ZERO);
       } catch (Throwable e) {

@@ -49,16 +49,14 @@ public final class KernelFunction {
       allowShared(shape.sharedBytes());
     }
     int gridX = Math.toIntExact(shape.gridX());
-    LaunchShape possible = overlaps ? shape : shape.alone();
-    if (possible.needsAttributes()) {
+    if (overlaps && shape.overlapping()) {
       calls.launch(
-          function.raw(), parameters.configuration(possible, gridX, stream), parameters.pointers());
+          function.raw(), parameters.overlapping(shape, gridX, stream), parameters.pointers());
     } else {
       calls.launch(
           function.raw(),
           gridX,
           shape.gridY(),
-          shape.gridZ(),
           shape.threads(),
           shape.sharedBytes(),
           stream,

@@ -13,12 +13,10 @@ public final class ParameterBlock {
   private static final int ALIGNMENT =
       128; // of CUtensorMap in CUDA 13, and of a structure with one
 
-  /** CUlaunchConfig, then the CUlaunchAttribute entries that it points to. */
+  /** CUlaunchConfig, then the CUlaunchAttribute that it points to. */
   private static final int CONFIGURATION_BYTES = 56;
 
   private static final int ATTRIBUTE_BYTES = 72;
-  private static final int MOST_ATTRIBUTES = 2;
-  private static final int ATTRIBUTE_CLUSTER = 4;
   private static final int ATTRIBUTE_OVERLAP = 6; // programmatic stream serialization
 
   private final MemorySegment fields;
@@ -31,7 +29,7 @@ public final class ParameterBlock {
     fields = arena.allocate(CAPACITY, ALIGNMENT);
     pointers = arena.allocate(ValueLayout.ADDRESS);
     pointers.set(ValueLayout.ADDRESS, 0, fields);
-    configuration = arena.allocate(CONFIGURATION_BYTES + MOST_ATTRIBUTES * ATTRIBUTE_BYTES, 8);
+    configuration = arena.allocate(CONFIGURATION_BYTES + ATTRIBUTE_BYTES, 8);
   }
 
   /** Starts anew. */
@@ -82,33 +80,22 @@ public final class ParameterBlock {
     return pointers;
   }
 
-  /** What cuLaunchKernelEx takes: a CUlaunchConfig. */
-  MemorySegment configuration(LaunchShape shape, int gridX, long stream) {
+  /** What cuLaunchKernelEx takes: a CUlaunchConfig, with the attribute to overlap. */
+  MemorySegment overlapping(LaunchShape shape, int gridX, long stream) {
     MemorySegment c = configuration;
     c.fill((byte) 0);
     c.set(ValueLayout.JAVA_INT, 0, gridX);
     c.set(ValueLayout.JAVA_INT, 4, shape.gridY());
-    c.set(ValueLayout.JAVA_INT, 8, shape.gridZ());
+    c.set(ValueLayout.JAVA_INT, 8, 1);
     c.set(ValueLayout.JAVA_INT, 12, shape.threads());
     c.set(ValueLayout.JAVA_INT, 16, 1);
     c.set(ValueLayout.JAVA_INT, 20, 1);
     c.set(ValueLayout.JAVA_INT, 24, shape.sharedBytes());
     c.set(ValueLayout.JAVA_LONG, 32, stream);
     c.set(ValueLayout.JAVA_LONG, 40, c.address() + CONFIGURATION_BYTES);
-    int attributes = 0;
-    if (shape.cluster() > 1) {
-      int at = CONFIGURATION_BYTES + attributes++ * ATTRIBUTE_BYTES;
-      c.set(ValueLayout.JAVA_INT, at, ATTRIBUTE_CLUSTER);
-      c.set(ValueLayout.JAVA_INT, at + 8, shape.cluster());
-      c.set(ValueLayout.JAVA_INT, at + 12, 1);
-      c.set(ValueLayout.JAVA_INT, at + 16, 1);
-    }
-    if (shape.overlapping()) {
-      int at = CONFIGURATION_BYTES + attributes++ * ATTRIBUTE_BYTES;
-      c.set(ValueLayout.JAVA_INT, at, ATTRIBUTE_OVERLAP);
-      c.set(ValueLayout.JAVA_INT, at + 8, 1);
-    }
-    c.set(ValueLayout.JAVA_INT, 48, attributes);
+    c.set(ValueLayout.JAVA_INT, 48, 1);
+    c.set(ValueLayout.JAVA_INT, CONFIGURATION_BYTES, ATTRIBUTE_OVERLAP);
+    c.set(ValueLayout.JAVA_INT, CONFIGURATION_BYTES + 8, 1);
     return c;
   }
 }

@@ -7,7 +7,6 @@ import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.driver.TensorMaps;
 import dev.weft.backend.cuda.driver.TensorMaps.Element;
-import dev.weft.backend.cuda.driver.TensorMaps.Swizzle;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
@@ -184,7 +183,6 @@ final class MobaHopperForward {
     return maps.encode(
         arena,
         spec.dataType() == DataType.BF16 ? Element.BF16 : Element.F16,
-        Swizzle.BYTES_128,
         TensorArguments.address(tensor),
         new long[] {tensor.size(2), tensor.size(1), tensor.size(0)},
         new long[] {pitchBytes(tensor, 1), pitchBytes(tensor, 0)},

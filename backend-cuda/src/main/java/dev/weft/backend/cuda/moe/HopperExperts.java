@@ -259,7 +259,6 @@ final class HopperExperts implements ExpertKernels {
         maps.encode(
             arena,
             element,
-            TensorMaps.Swizzle.BYTES_128,
             p.tokens,
             new long[] {p.depth, p.tokenRows},
             new long[] {p.tokenPitch * element.bytes()},
@@ -319,7 +318,6 @@ final class HopperExperts implements ExpertKernels {
     return maps.encode(
         arena,
         element,
-        TensorMaps.Swizzle.BYTES_128,
         Math.min(gate.address(), weights.up().address()),
         new long[] {
           weights.hidden(), ALTERNATING, 2, weights.width() / ALTERNATING, weights.experts()
@@ -334,7 +332,6 @@ final class HopperExperts implements ExpertKernels {
     return maps.encode(
         arena,
         element,
-        TensorMaps.Swizzle.BYTES_128,
         rows.address(),
         new long[] {depth, count, experts},
         new long[] {element.bytes() * rows.rowStride(), expertStep(rows, count)},

@@ -24,9 +24,8 @@ import org.jspecify.annotations.Nullable;
  * Enqueues backward passes: the shared expert's stages, those of the routed experts, then the
  * router's. At most 23 launches, each of which is left out where nothing asks for it, for each
  * group of tokens, and three more for the order of a group's slots where there are several; see
- * MoeBackwardPlan. The kernels
- * say in backward.cuh, moe_backward_rows.cu and moe_backward_router.cu how they work; each method
- * here fills the arguments of one.
+ * MoeBackwardPlan. The kernels say in backward.cuh, moe_backward_rows.cu and moe_backward_router.cu
+ * how they work; each method here fills the arguments of one.
  */
 final class MoeBackwardPass {
   private static final int TILE_THREADS = 256;
