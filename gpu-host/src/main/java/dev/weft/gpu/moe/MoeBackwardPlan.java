@@ -163,8 +163,7 @@ public final class MoeBackwardPlan {
   }
 
   /** What a pass needs. With groups it is the limit itself: more tokens never need less. */
-  public static long bytes(
-      MoeDispatchSpec spec, Tiles tiles, MoePlan.Stages stages, long tokens) {
+  public static long bytes(MoeDispatchSpec spec, Tiles tiles, MoePlan.Stages stages, long tokens) {
     MoeBackwardPlan plan = of(spec, tiles, stages, tokens);
     return plan.isWhole() ? plan.size : Math.max(plan.size, spec.workspaceLimit());
   }

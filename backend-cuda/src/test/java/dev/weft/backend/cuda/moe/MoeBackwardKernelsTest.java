@@ -21,11 +21,11 @@ class MoeBackwardKernelsTest {
   private static final Map<String, Integer> ARGUMENTS =
       Map.ofEntries(
           Map.entry("project", 240),
-          Map.entry("slots", 288),
+          Map.entry("slots", 296),
           Map.entry("inputs", 184),
           Map.entry("down_gradient", 200),
           Map.entry("projection_gradient", 192),
-          Map.entry("rows", 120),
+          Map.entry("rows", 136),
           Map.entry("shared_rows", 120),
           Map.entry("tiles", 56),
           Map.entry("column_sums", 152),
