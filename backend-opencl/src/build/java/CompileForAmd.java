@@ -19,6 +19,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /**
  * Compiles the kernels offline for AMD's GPUs, which prove so that they compile and link there, and
@@ -80,7 +81,8 @@ void main(String[] args) throws Exception {
       try {
         lines.addAll(job.getValue().get());
       } catch (java.util.concurrent.ExecutionException e) {
-        errors.add(job.getKey() + ": " + e.getCause().getMessage());
+        String log = String.valueOf(e.getCause().getMessage());
+        errors.add(job.getKey() + ": " + log.lines().limit(20).collect(Collectors.joining("\n")));
       }
     }
   }
