@@ -68,8 +68,10 @@ __device__ __forceinline__ const void* projectionRow(const ProjectArguments& a, 
   return at(w.base, expert * w.expert + i * w.row, a.weightType);
 }
 
-// One value of the activation; g and u are the products, without biases.
-__device__ __forceinline__ float finish(const ProjectArguments& a, int expert, i64 zRow, int i, float g, float u) {
+// One value of the activation; g and u are the products, without biases. This is for every activation, bias and z, and a
+// function of its own: inlined for each of a thread's 64 values, in each kernel, it would be most of what there is to
+// compile.
+__device__ __noinline__ float finishAny(const ProjectArguments& a, int expert, i64 zRow, int i, float g, float u) {
   if (i >= a.width) return 0.0f;
   u += biasAt(a.upBias, expert, i, a.weightType);
   if (a.gate.base != nullptr) g += biasAt(a.gateBias, expert, i, a.weightType);
@@ -82,6 +84,14 @@ __device__ __forceinline__ float finish(const ProjectArguments& a, int expert, i
     putValue(a.z, z, a.xType, u);
   }
   return activate(a.activation, a.alpha, a.limit, g, u);
+}
+
+// The usual one.
+__device__ __forceinline__ float finish(const ProjectArguments& a, int expert, i64 zRow, int i, float g, float u) {
+  if (a.activation == kSwiglu && a.upBias.base == nullptr && a.z == nullptr) {
+    return i < a.width ? g * sigmoidOf(g) * u : 0.0f;
+  }
+  return finishAny(a, expert, zRow, i, g, u);
 }
 
 __device__ __forceinline__ i64 zRowOf(const ProjectArguments& a, int sorted) {
