@@ -44,7 +44,7 @@ record Conv1dTiles(int items, int tile, int tiles) {
    * @param most the most tiles, as {@link Conv1dPlan#backwardTiles} has it
    */
   static Conv1dTiles backward(int items, int tokens, int most) {
-    int tile = most == 0 ? 1 : Conv1dPlan.ceil(tokens, most);
+    int tile = most == 0 ? 1 : Math.max(1, Conv1dPlan.ceil(tokens, most));
     return new Conv1dTiles(items, tile, Conv1dPlan.ceil(tokens, tile));
   }
 }
