@@ -18,6 +18,10 @@
 #define COLUMN_BLOCKS (WIDTH / 16)
 #define TILE_ELEMENTS (KEYS * ROW_PITCH)
 #define STAGES 2
+#define LAG 8.0f
+
+// Element n of row lane / 4 + 8 i of the wave: of a block of sums, elements 0, 1, 4, 5 lie in the upper row.
+#define SCORE(i, n) (((i) / 2 * KEY_BLOCKS + (n) / 4) * BLOCK_SUMS + (n) % 2 + (n) / 2 % 2 * 4 + (i) % 2 * 2)
 
 #define ATTEND_LOCALS                                            \
   __local ELEMENT queries[ROWS * ROW_PITCH] ALIGNED16;           \
@@ -111,6 +115,8 @@ static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, __local E
     seen[i] = seen_of[wave * WAVE_ROWS + lane / 4 + 8 * i];
   }
 
+  // Scores that a scale not above 0 would turn round, or make NaN where they are masked, are scaled at once.
+  float scale = scale_log2 > 0 ? scale_log2 : 1.0f;
   int stage = 0;
   for (int from = begin; from < end; from += KEYS) {
     WAIT_FOR_COPIES(0);
@@ -135,9 +141,11 @@ static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, __local E
       }
     }
 
-    bool is_masked = PAGED || from < all_from || from + KEYS - 1 > all_to;
+    if (scale_log2 <= 0) {
 #pragma unroll
-    for (int e = 0; e < BLOCKS_M * KEY_BLOCKS * BLOCK_SUMS; e++) s[e] *= scale_log2;
+      for (int e = 0; e < BLOCKS_M * KEY_BLOCKS * BLOCK_SUMS; e++) s[e] *= scale_log2;
+    }
+    bool is_masked = PAGED || from < all_from || from + KEYS - 1 > all_to;
     if (is_masked) {
 #pragma unroll
       for (int e = 0; e < BLOCKS_M * KEY_BLOCKS * BLOCK_SUMS; e++) {
@@ -151,32 +159,42 @@ static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, __local E
       }
     }
 
-    float factor[2 * BLOCKS_M];
+    // Weights are relative to a maximum that may lag behind by a factor of 2^LAG: sums are rarely scaled anew.
+    float base[2 * BLOCKS_M];
+    float highest[2 * BLOCKS_M];
+    bool grows = false;
 #pragma unroll
     for (int i = 0; i < 2 * BLOCKS_M; i++) {
-      float highest = maximum[i];
+      float high = MINUS_INFINITY;
 #pragma unroll
-      for (int n = 0; n < KEY_BLOCKS * 4; n++) {
-        // Of a block of sums, elements 0, 1, 4, 5 lie in the upper row.
-        highest = fmax(highest, s[(i / 2 * KEY_BLOCKS + n / 4) * BLOCK_SUMS + n % 2 + n / 2 % 2 * 4 + i % 2 * 2]);
-      }
-      highest = fmax(highest, of_lane_across(highest, 1));
-      highest = fmax(highest, of_lane_across(highest, 2));
-      float base = highest == MINUS_INFINITY ? 0.0f : highest;  // nothing seen yet: all weights become 0
-      factor[i] = exp2_fast(maximum[i] - base);
-      maximum[i] = highest;
-      float added = 0;
+      for (int n = 0; n < KEY_BLOCKS * 4; n++) high = fmax(high, s[SCORE(i, n)]);
+      high = fmax(high, of_lane_across(high, 1));
+      high = fmax(high, of_lane_across(high, 2));
+      highest[i] = high * scale;
+      grows = grows || highest[i] > maximum[i] + LAG;
+    }
+    if (any_lane(grows)) {
 #pragma unroll
-      for (int n = 0; n < KEY_BLOCKS * 4; n++) {
-        int e = (i / 2 * KEY_BLOCKS + n / 4) * BLOCK_SUMS + n % 2 + n / 2 % 2 * 4 + i % 2 * 2;
-        s[e] = exp2_fast(s[e] - base);
-        added += s[e];
+      for (int i = 0; i < 2 * BLOCKS_M; i++) {
+        float high = highest[i] > maximum[i] + LAG ? highest[i] : maximum[i];
+        float factor = high == MINUS_INFINITY ? 1.0f : exp2_fast(maximum[i] - high);
+        maximum[i] = high;
+        total[i] *= factor;
+#pragma unroll
+        for (int c = 0; c < COLUMN_BLOCKS * 4; c++) {
+          output[(i / 2 * COLUMN_BLOCKS + c / 4) * BLOCK_SUMS + c % 2 + c / 2 % 2 * 4 + i % 2 * 2] *= factor;
+        }
       }
-      total[i] = total[i] * factor[i] + added;
     }
 #pragma unroll
-    for (int e = 0; e < BLOCKS_M * COLUMN_BLOCKS * BLOCK_SUMS; e++) {
-      output[e] *= factor[e / (COLUMN_BLOCKS * BLOCK_SUMS) * 2 + e / 2 % 2];
+    for (int i = 0; i < 2 * BLOCKS_M; i++) {
+      base[i] = maximum[i] == MINUS_INFINITY ? 0.0f : -maximum[i];  // nothing seen yet: all weights become 0
+#pragma unroll
+      for (int n = 0; n < KEY_BLOCKS * 4; n++) {
+        float p = exp2_fast(fma(s[SCORE(i, n)], scale, base[i]));
+        s[SCORE(i, n)] = p;
+        total[i] += p;
+      }
     }
 
     // What a row does not see has weight 0, and 0 times NaN is NaN: so values of a masked tile are looked through.

@@ -17,8 +17,7 @@
 // Local memory holds CW columns of SIDE rows of each of q, dout, k and v; where CW is less than WIDTH they pass chunk
 // by chunk. Constants: WIDTH, CW, SIDE, WAVES; SM x SN, the tile of scores of a wave; GM x GN, its tile of a gradient,
 // of which it has GRADIENTS for each chunk.
-#include "lists.clh"
-#include "rows.clh"
+#include "backward.clh"
 
 #define TILE_M SM
 #define TILE_N SN
@@ -37,18 +36,6 @@
 #define SCORE_TILES (SCORE_SIDE * (SIDE / SN))
 #define GRADIENT_ROWS (SIDE / GM)
 #define GRADIENTS (GRADIENT_ROWS * (CW / GN) / WAVES)
-#define SEES_NOTHING (-1)
-#define SEES_ALL INT_MAX
-
-#define BACKWARD_PARAMETERS                                                                                       \
-  READS(q), const long q_token_pitch, const long q_head_pitch, READS(k), const long k_token_pitch,                \
-      const long k_head_pitch, READS(v), const long v_token_pitch, const long v_head_pitch, READS(dout),          \
-      const long dout_token_pitch, const long dout_head_pitch, READS(stats), READS(blocks), const int tokens,     \
-      const int query_heads, const int group, const int slots, const int dim, const int value_dim,                \
-      const int first_head, const float scale, const float scale_log2, const int aligned
-#define LISTS_PARAMETERS \
-  READS(offsets), READS(entries), const long entries_per_head, const int block_count, const int first_list
-
 #define BACKWARD_LOCALS                                  \
   __local ELEMENT q_tile[SIDE * CW_PITCH] ALIGNED16;     \
   __local ELEMENT dout_tile[SIDE * CW_PITCH] ALIGNED16;  \
@@ -59,15 +46,6 @@
   __local long row_of[SIDE];                             \
   __local float2 stats_of[SIDE];                         \
   __local int reach_of[SIDE]
-
-// What row r of a tile is: its query row token * query_heads + head, or -1; its statistics; the last key it sees.
-#define SET_ROW(r, row, reach)                                                      \
-  do {                                                                              \
-    long set_ = (row);                                                              \
-    row_of[r] = set_;                                                               \
-    stats_of[r] = set_ < 0 ? (float2)(0, 0) : CONST_AT(float2, stats)[set_];        \
-    reach_of[r] = set_ < 0 ? SEES_NOTHING : (reach);                                \
-  } while (0)
 
 // Columns of chunk `part` of rows of q or dout.
 static inline void load_rows(__local ELEMENT *tile, const __global ELEMENT *base, long token_pitch, long head_pitch,
@@ -335,76 +313,6 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_backward_k
     }                                                                                                           \
   } while (0)
 
-#define PARTS_PARAMETERS WRITES(parts), const int part_pitch
-
-// A group for each tile that there may be of the lists of `heads` heads of the pass.
-__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_backward_listed(
-    BACKWARD_PARAMETERS, LISTS_PARAMETERS, PARTS_PARAMETERS, READS(tiles_before), READS(list_of_tile), const int heads) {
-  BACKWARD_LOCALS;
-  __local long part_of[SIDE];
-  const __global uint *before = CONST_AT(uint, tiles_before);
-  uint tile = before[(long)first_list * block_count] + (uint)get_group_id(0);
-  if (tile >= before[(long)(first_list + heads) * block_count]) return;
-  uint list = CONST_AT(uint, list_of_tile)[tile];
-  int list_head = (int)(list / (uint)block_count);
-  int head = list_head - first_list;
-  int kv_head = first_head + head;
-  Block block = CONST_AT(Block, blocks)[list % (uint)block_count];
-  const __global uint *offset_of = CONST_AT(uint, offsets);
-  uint length = list_length(offset_of, list);
-  uint first = (tile - before[list]) * SIDE;
-  const __global uint *entry_of = CONST_AT(uint, entries) + list_head * entries_per_head +
-                                  list_start(offset_of, list, (long)list_head * block_count);
-  int id = (int)get_local_id(0);
-  int wave = id / WAVE;
-  int lane = id % WAVE;
-  if (id < SIDE) {
-    long row = -1;
-    part_of[id] = -1;
-    if (first + id < length) {
-      uint entry = entry_of[first + id];
-      uint index = entry / (uint)slots;
-      row = (long)(index / (uint)group) * query_heads + (long)kv_head * group + index % (uint)group;
-      part_of[id] = ((long)head * tokens * group + index) * (slots + 1) + (entry - index * (uint)slots);
-    }
-    SET_ROW(id, row, SEES_ALL);
-  }
-  barrier(CLK_LOCAL_MEM_FENCE);
-  MEET_KEYS(block.x, block.y);
-  END_OF_GROUP;
-}
-
-// Groups: heads of the pass, of each its block numbers, of each `shares` of SIDE rows.
-__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_backward_own(
-    BACKWARD_PARAMETERS, PARTS_PARAMETERS, const int block_count, const int shares) {
-  BACKWARD_LOCALS;
-  __local long part_of[SIDE];
-  long item = get_group_id(0);
-  int share = (int)(item % shares);
-  int number = (int)(item / shares % block_count);
-  int head = (int)(item / shares / block_count);
-  int kv_head = first_head + head;
-  Block block = CONST_AT(Block, blocks)[number];
-  long first = (long)share * SIDE;
-  long all = (long)(block.y - block.x) * group;
-  if (first >= all) return;
-  int end = block.x + (int)((min(first + SIDE, all) - 1) / group) + 1;
-  int id = (int)get_local_id(0);
-  int wave = id / WAVE;
-  int lane = id % WAVE;
-  if (id < SIDE) {
-    long row = -1;
-    int token = 0;
-    part_of[id] = -1;
-    if (first + id < all) {
-      token = block.x + (int)((first + id) / group);
-      int g = (int)((first + id) % group);
-      row = (long)token * query_heads + (long)kv_head * group + g;
-      part_of[id] = (((long)head * tokens + token) * group + g) * (slots + 1) + slots;
-    }
-    SET_ROW(id, row, token);
-  }
-  barrier(CLK_LOCAL_MEM_FENCE);
-  MEET_KEYS(block.x, end);
-  END_OF_GROUP;
-}
+#define ROW_LOCALS BACKWARD_LOCALS
+#define TILE_ROWS SIDE
+#include "backward_rows.clh"

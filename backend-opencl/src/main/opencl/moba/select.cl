@@ -30,6 +30,10 @@ static inline ulong candidate(float score, int block) {
   uint ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
   return (ulong)ordered << 32 | (uint)~block;
 }
+static inline float candidate_score(ulong candidate) {
+  uint ordered = (uint)(candidate >> 32);
+  return as_float(ordered & 0x80000000u ? ordered & 0x7fffffffu : ~ordered);
+}
 static inline int candidate_block(ulong candidate) { return (int)~(uint)candidate; }
 
 // Descending.
@@ -160,13 +164,18 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_select_few
   ulong best[FEW];
 #pragma unroll
   for (int i = 0; i < FEW; i++) best[i] = 0;
+  float least = NAN;  // scores up to it are not among the best; ties go to lower blocks, which came before
   for (int from = 0; from < most; from += KEYS) {
     SCORE_MEANS(from);
     for (int i = segment * SEGMENT; i < (segment + 1) * SEGMENT && from + i < past; i++) {
       float score = scores[row * SCORE_PITCH + i];
-      if (is_mean_absent(BATCH, tile.sequence, from + i)) score = MINUS_INFINITY;
+      if (paged && mean_at(BATCH, tile.sequence, from + i).x < 0) score = MINUS_INFINITY;
+      if (score <= least) continue;  // not where it is NaN, or there are fewer yet
       ulong x = candidate(score, from + i);
-      if (x > best[FEW - 1]) insert(best, x);
+      if (x > best[FEW - 1]) {
+        insert(best, x);
+        if (best[FEW - 1] != 0) least = candidate_score(best[FEW - 1]);
+      }
     }
   }
   __local ulong *shared_best = (__local ulong *)queries;

@@ -6,7 +6,6 @@ import dev.weft.gpu.Arguments;
 import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
-import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.Region;
 import dev.weft.gpu.TensorLayout;
@@ -29,12 +28,8 @@ final class MobaBackwardRecipe {
 
   private final MobaAttentionSpec spec;
   private final MobaListBuilder lists;
-  private final MobaGradientTiles tiles;
-  private final int groupSize;
+  private final MobaGradientKernels gradients;
   private final ComputeKernel stats;
-  private final ComputeKernel keys;
-  private final ComputeKernel listed;
-  private final ComputeKernel own;
   private final ComputeKernel merge;
 
   MobaBackwardRecipe(
@@ -44,29 +39,18 @@ final class MobaBackwardRecipe {
       MobaListBuilder lists) {
     this.spec = spec;
     this.lists = lists;
-    this.tiles = tiles;
-    ComputeTraits traits = device.traits();
-    groupSize = tiles.groupSize(traits);
+    gradients = MobaGradientKernels.of(device, spec, tiles);
     KernelName rows =
         KernelName.of("moba/merge", "moba_backward_stats")
             .with("TYPE", TensorLayout.typeCode(spec.dataType()));
     List<ComputeKernel> kernels =
-        device.kernels(
-            List.of(
-                rows,
-                rows.function("moba_backward_merge"),
-                tiles.kernel("moba_backward_keys", traits),
-                tiles.kernel("moba_backward_listed", traits),
-                tiles.kernel("moba_backward_own", traits)));
+        device.kernels(List.of(rows, rows.function("moba_backward_merge")));
     stats = kernels.get(0);
     merge = kernels.get(1);
-    keys = kernels.get(2);
-    listed = kernels.get(3);
-    own = kernels.get(4);
   }
 
   MobaBackwardPlan plan(Limits limits) {
-    return MobaBackwardPlan.of(spec, limits, tiles.side());
+    return MobaBackwardPlan.of(spec, limits, gradients.rowsAtOnce());
   }
 
   void run(LaunchContext context, MobaBackward a) {
@@ -113,7 +97,9 @@ final class MobaBackwardRecipe {
           MobaTensors.aligned(a.q(), MobaTensors.ALIGNED_Q)
               | MobaTensors.aligned(a.k(), MobaTensors.ALIGNED_K)
               | MobaTensors.aligned(a.v(), MobaTensors.ALIGNED_V)
-              | MobaTensors.aligned(a.dout(), MobaTensors.ALIGNED_DOUT);
+              | MobaTensors.aligned(a.dout(), MobaTensors.ALIGNED_DOUT)
+              | MobaTensors.aligned(a.dk(), MobaTensors.ALIGNED_DK)
+              | MobaTensors.aligned(a.dv(), MobaTensors.ALIGNED_DV);
     }
 
     void launch(boolean wantsQueries, boolean wantsKeys) {
@@ -132,7 +118,7 @@ final class MobaBackwardRecipe {
             selection,
             first,
             heads,
-            tiles.side(),
+            gradients.rowsAtOnce(),
             scratch.plus(plan.listOfTileAt()),
             plan.mostTiles(heads));
         if (wantsKeys) {
@@ -192,18 +178,24 @@ final class MobaBackwardRecipe {
       return to.region(scratch.plus(plan.partsAt())).value(MobaBackwardPlan.partPitch(spec));
     }
 
-    /** Groups for one block, of so many rows at most. */
-    private int shares(long rows) {
-      return Math.toIntExact(MobaListBuilder.groups(rows, tiles.side()));
+    /** Groups for one block, of so many keys or rows each. */
+    private int shares(int rowsPerToken, int each) {
+      long rows = Math.min(spec.blockSize(), layout.tokens()) * (long) rowsPerToken;
+      return Math.toIntExact(MobaListBuilder.groups(rows, each));
     }
 
     private void keys(int first, int heads) {
       Arguments to = putLists(arguments(first), 0);
       MobaTensors.putMatrix(to, a.dk());
       MobaTensors.putMatrix(to, a.dv());
-      int shares = shares(Math.min(spec.blockSize(), layout.tokens()));
+      int shares = shares(1, gradients.keysAtOnce());
       to.value(shares);
-      stream.dispatch(keys, (long) heads * layout.blocks() * shares, 1, 1, groupSize);
+      stream.dispatch(
+          gradients.keys(),
+          (long) heads * layout.blocks() * shares,
+          1,
+          1,
+          gradients.groupSize());
     }
 
     private void queries(int listFirst, int first, int heads) {
@@ -212,11 +204,16 @@ final class MobaBackwardRecipe {
             .region(listScratch.plus(layout.tilesAt()))
             .region(scratch.plus(plan.listOfTileAt()))
             .value(heads);
-        stream.dispatch(listed, plan.mostTiles(heads), 1, 1, groupSize);
+        stream.dispatch(gradients.listed(), plan.mostTiles(heads), 1, 1, gradients.groupSize());
       }
-      int shares = shares(Math.min(spec.blockSize(), layout.tokens()) * (long) layout.group());
+      int shares = shares(layout.group(), gradients.rowsAtOnce());
       putParts(arguments(first)).value(layout.blocks()).value(shares);
-      stream.dispatch(own, (long) heads * layout.blocks() * shares, 1, 1, groupSize);
+      stream.dispatch(
+          gradients.own(),
+          (long) heads * layout.blocks() * shares,
+          1,
+          1,
+          gradients.groupSize());
 
       Arguments to = selection.putInto(stream.arguments());
       putParts(to.region(listScratch.plus(layout.homesAt())));

@@ -36,6 +36,8 @@ record MobaTensors(
   static final int ALIGNED_MEANS = 8;
   static final int ALIGNED_OUT = 16;
   static final int ALIGNED_DOUT = 32;
+  static final int ALIGNED_DK = 64;
+  static final int ALIGNED_DV = 128;
 
   private static final int VECTOR_BYTES = 16;
 
