@@ -191,11 +191,7 @@ final class MobaBackwardRecipe {
       int shares = shares(1, gradients.keysAtOnce());
       to.value(shares);
       stream.dispatch(
-          gradients.keys(),
-          (long) heads * layout.blocks() * shares,
-          1,
-          1,
-          gradients.groupSize());
+          gradients.keys(), (long) heads * layout.blocks() * shares, 1, 1, gradients.groupSize());
     }
 
     private void queries(int listFirst, int first, int heads) {
@@ -209,11 +205,7 @@ final class MobaBackwardRecipe {
       int shares = shares(layout.group(), gradients.rowsAtOnce());
       putParts(arguments(first)).value(layout.blocks()).value(shares);
       stream.dispatch(
-          gradients.own(),
-          (long) heads * layout.blocks() * shares,
-          1,
-          1,
-          gradients.groupSize());
+          gradients.own(), (long) heads * layout.blocks() * shares, 1, 1, gradients.groupSize());
 
       Arguments to = selection.putInto(stream.arguments());
       putParts(to.region(listScratch.plus(layout.homesAt())));

@@ -52,7 +52,8 @@ record MobaGradientKernels(
         units
             ? KernelName.of("moba/backward_mma", "moba_backward_keys")
                 .with("TYPE", TensorLayout.typeCode(spec.dataType()))
-                .with("WIDTH", columns <= MOST_UNIT_WIDTH / 2 ? MOST_UNIT_WIDTH / 2 : MOST_UNIT_WIDTH)
+                .with(
+                    "WIDTH", columns <= MOST_UNIT_WIDTH / 2 ? MOST_UNIT_WIDTH / 2 : MOST_UNIT_WIDTH)
                 .with("BLOCKS_K", keyBlocks)
                 .with("WAVES", WAVES)
                 .with("WAVE", WAVE)

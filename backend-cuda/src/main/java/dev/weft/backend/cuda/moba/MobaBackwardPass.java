@@ -9,6 +9,7 @@ import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.gpu.moba.MobaListLayout;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moba.MobaBackward;
 import dev.weft.spi.BackendMemory;
@@ -68,10 +69,11 @@ final class MobaBackwardPass {
       Map<BackwardVariant.Stage, Stage> found = new EnumMap<>(BackwardVariant.Stage.class);
       for (BackwardVariant.Stage stage : BackwardVariant.Stage.values()) {
         BackwardVariant.aligned(stage, spec)
-            .ifPresent(variant ->
-                device
-                    .findKernel(variant.kernel())
-                    .ifPresent(kernel -> found.put(stage, new Stage(variant, kernel))));
+            .ifPresent(
+                variant ->
+                    device
+                        .findKernel(variant.kernel())
+                        .ifPresent(kernel -> found.put(stage, new Stage(variant, kernel))));
       }
       Stage keys = found.get(BackwardVariant.Stage.KEYS);
       Stage list = found.get(BackwardVariant.Stage.LIST);
@@ -115,7 +117,7 @@ final class MobaBackwardPass {
     private final CudaStream stream;
     private final MobaBackward a;
     private final MobaBackwardPlan plan;
-    private final MobaLists.Layout layout;
+    private final MobaListLayout layout;
     private final long scratch;
     private final MobaLists.Selection selection;
     private final Stages stages;
@@ -174,7 +176,7 @@ final class MobaBackwardPass {
       putMatrix(block, a.dout());
       block
           .put(TensorArguments.address(a.lse()))
-          .put(layout.homes(listScratch()))
+          .put(listScratch() + layout.homesAt())
           .put(scratch)
           .put(TensorArguments.stride(a.lse(), 0))
           .put(layout.tokens())

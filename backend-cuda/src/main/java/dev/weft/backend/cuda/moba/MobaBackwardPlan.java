@@ -2,6 +2,7 @@ package dev.weft.backend.cuda.moba;
 
 import dev.weft.Limits;
 import dev.weft.backend.cuda.device.TensorArguments;
+import dev.weft.gpu.moba.MobaListLayout;
 import dev.weft.moba.MobaAttentionSpec;
 
 /**
@@ -16,7 +17,7 @@ import dev.weft.moba.MobaAttentionSpec;
  * @param bytes scratch in all; larger limits never need less
  */
 record MobaBackwardPlan(
-    MobaLists.Layout lists, int partialHeads, long statsBytes, long partialBytes, long bytes) {
+    MobaListLayout lists, int partialHeads, long statsBytes, long partialBytes, long bytes) {
   /** Partials beyond one head stop growing here: enough rows to fill a device many times over. */
   private static final long PARTIAL_BUDGET = 576L << 20;
 
@@ -24,12 +25,12 @@ record MobaBackwardPlan(
     int tokens = TensorArguments.tokens(limits.tokens());
     int sequences = Math.toIntExact(limits.sequences());
     int heads = spec.kvHeads();
-    int slots = MobaLists.Layout.slots(tokens, spec.blockSize(), spec.topK());
-    MobaLists.Layout one =
-        new MobaLists.Layout(tokens, sequences, spec.heads() / heads, slots, spec.blockSize(), 1);
-    long stats = MobaLists.Layout.aligned(8L * tokens * spec.heads() + Integer.BYTES);
+    int slots = MobaListLayout.slots(tokens, spec.blockSize(), spec.topK());
+    MobaListLayout one =
+        new MobaListLayout(tokens, sequences, spec.heads() / heads, slots, spec.blockSize(), 1);
+    long stats = MobaListLayout.aligned(8L * tokens * spec.heads() + Integer.BYTES);
     long partial =
-        MobaLists.Layout.aligned(
+        MobaListLayout.aligned(
             Math.multiplyExact(one.entriesPerHead() + one.rows(), 4L * partialPitch(spec)));
     long least = stats + one.bytes() + partial;
     long most =
@@ -42,7 +43,7 @@ record MobaBackwardPlan(
     while (listHeads > 1 && stats + one.ofHeads(listHeads).bytes() + partial > bytes) {
       listHeads--;
     }
-    MobaLists.Layout lists = one.ofHeads(listHeads);
+    MobaListLayout lists = one.ofHeads(listHeads);
     int partialHeads = listHeads;
     while (partialHeads > 1 && stats + lists.bytes() + partialHeads * partial > bytes) {
       partialHeads--;

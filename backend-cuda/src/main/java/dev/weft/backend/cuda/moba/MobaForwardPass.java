@@ -6,6 +6,7 @@ import dev.weft.backend.cuda.device.CudaMemory;
 import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
+import dev.weft.gpu.moba.MobaListLayout;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moba.MobaAttentionSpec.Mode;
 import dev.weft.moba.MobaForward;
@@ -104,7 +105,7 @@ final class MobaForwardPass {
   private final class Run {
     private final CudaStream stream;
     private final MobaForwardPlan plan;
-    private final MobaLists.Layout layout;
+    private final MobaListLayout layout;
     private final long scratch;
     private final MobaArguments arguments;
     private final @Nullable MobaHopperForward fast; // where this launch is one for it

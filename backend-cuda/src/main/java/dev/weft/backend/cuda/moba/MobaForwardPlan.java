@@ -1,6 +1,7 @@
 package dev.weft.backend.cuda.moba;
 
 import dev.weft.Limits;
+import dev.weft.gpu.moba.MobaListLayout;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moba.MobaAttentionSpec.Mode;
 
@@ -18,7 +19,7 @@ import dev.weft.moba.MobaAttentionSpec.Mode;
  * @param bytes scratch of any launch that is not larger
  */
 record MobaForwardPlan(
-    MobaLists.Layout lists,
+    MobaListLayout lists,
     int valuePitch,
     int meanPitch,
     int elementBytes,
@@ -86,12 +87,12 @@ record MobaForwardPlan(
       MobaAttentionSpec spec, Mode mode, Limits limits, int tokens, int sequences, int heads) {
     int group = spec.heads() / spec.kvHeads();
     boolean paged = mode == Mode.PAGED;
-    MobaLists.Layout lists;
+    MobaListLayout lists;
     if (paged) {
       long perSequence = blocksPerSequence(spec, limits.pagesPerSequence());
       int slots = (int) Math.min(spec.topK() - 1L, Math.max(0, perSequence - 1));
       lists =
-          new MobaLists.Layout(
+          new MobaListLayout(
               tokens,
               sequences,
               group,
@@ -100,8 +101,8 @@ record MobaForwardPlan(
               heads,
               Math.toIntExact(sequences * perSequence));
     } else {
-      int slots = MobaLists.Layout.slots(tokens, spec.blockSize(), spec.topK());
-      lists = new MobaLists.Layout(tokens, sequences, group, slots, spec.blockSize(), heads);
+      int slots = MobaListLayout.slots(tokens, spec.blockSize(), spec.topK());
+      lists = new MobaListLayout(tokens, sequences, group, slots, spec.blockSize(), heads);
     }
     return new MobaForwardPlan(
         lists,

@@ -5,6 +5,7 @@ import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.gpu.moba.MobaListLayout;
 
 /**
  * Builds, on the device, the tables of blocks and for each key-value head and block the list of
@@ -38,140 +39,6 @@ final class MobaLists {
   }
 
   /**
-   * Where tables and lists lie in scratch memory: a pure function of sizes. Larger sizes never need
-   * less.
-   *
-   * @param tokens T
-   * @param sequences B
-   * @param group query heads of a key-value head
-   * @param slots selected blocks of a query at most, its own not counted; may be 0
-   * @param blockSize tokens per block
-   * @param heads key-value heads whose lists exist at once
-   * @param blocks numbers of blocks, the empty ones included
-   */
-  record Layout(
-      int tokens, int sequences, int group, int slots, int blockSize, int heads, int blocks) {
-    private static final int ALIGNMENT = 256;
-    private static final int LEAST_TILE_ROWS = 64;
-
-    /** Tiles of all heads that fill a device, and the bounds of one head's. */
-    private static final int WANTED_TILES = 1024;
-
-    private static final int LEAST_TILES_OF_HEAD = 128;
-    private static final int MOST_TILES_OF_HEAD = 512;
-
-    Layout {
-      if (Math.multiplyExact((long) tokens * group, Math.max(slots, 1)) >= 1L << 32) {
-        throw new IllegalArgumentException(
-            "moba.attention: expected fewer than 2^32 selected blocks for one key-value head, but "
-                + tokens
-                + " tokens, "
-                + group
-                + " query heads and "
-                + slots
-                + " blocks may select more");
-      }
-    }
-
-    /** Numbers of blocks as packed sequences have them. */
-    Layout(int tokens, int sequences, int group, int slots, int blockSize, int heads) {
-      this(
-          tokens,
-          sequences,
-          group,
-          slots,
-          blockSize,
-          heads,
-          Math.toIntExact((long) tokens / blockSize + sequences + 1));
-    }
-
-    /** How many slots of a selection can hold a block at all. */
-    static int slots(long tokens, int blockSize, int topK) {
-      return (int) Math.min(topK - 1L, Math.max(0, (tokens + blockSize - 1) / blockSize - 1));
-    }
-
-    long rows() {
-      return (long) tokens * group;
-    }
-
-    long entriesPerHead() {
-      return rows() * slots;
-    }
-
-    /**
-     * Rows of a warp's tile: few tiles where there are many rows, since the matrix has a row for
-     * each.
-     */
-    int tileOfRows() {
-      long rows = LEAST_TILE_ROWS;
-      while (rows * mostTiles() < rows()) {
-        rows *= 2;
-      }
-      return Math.toIntExact(rows);
-    }
-
-    private int mostTiles() {
-      return Math.clamp(WANTED_TILES / heads, LEAST_TILES_OF_HEAD, MOST_TILES_OF_HEAD);
-    }
-
-    int tiles() {
-      return Math.toIntExact((rows() + tileOfRows() - 1) / tileOfRows());
-    }
-
-    private long matrixBytes() {
-      long most = Math.min(mostTiles(), (rows() + LEAST_TILE_ROWS - 1) / LEAST_TILE_ROWS);
-      return slots == 0 ? 0 : most * heads * blocks() * 4;
-    }
-
-    /** The same sizes with lists of so many key-value heads at once. */
-    Layout ofHeads(int count) {
-      return new Layout(tokens, sequences, group, slots, blockSize, count);
-    }
-
-    static long aligned(long bytes) {
-      return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    }
-
-    private long homesAt() {
-      return ALIGNMENT; // the ticket lies before
-    }
-
-    /** The address of the table of tokens. */
-    long homes(long scratch) {
-      return scratch + homesAt();
-    }
-
-    private long blocksAt() {
-      return homesAt() + aligned(8L * tokens);
-    }
-
-    private long offsetsAt() {
-      return blocksAt() + aligned(16L * blocks());
-    }
-
-    private long tilesAt() {
-      return offsetsAt() + aligned(4 * ((long) heads * blocks() + 1));
-    }
-
-    private long countsAt() {
-      return tilesAt() + aligned(4 * ((long) heads * blocks() + 1));
-    }
-
-    private long matrixAt() {
-      return countsAt() + aligned(4L * heads * blocks());
-    }
-
-    private long entriesAt() {
-      return matrixAt() + aligned(matrixBytes());
-    }
-
-    /** The scratch memory's size, a multiple of 256. */
-    long bytes() {
-      return entriesAt() + aligned(4L * heads * entriesPerHead());
-    }
-  }
-
-  /**
    * Where a selection lies: strides are elements; the last dimension's is 1.
    *
    * @param address of [T, H, slots or more] I32; 0 if every past block is selected, block i in slot
@@ -188,7 +55,7 @@ final class MobaLists {
   }
 
   /** Where the kernels that fill the tables write: homes, blocks, the ticket. */
-  static ParameterBlock putTables(ParameterBlock block, Layout layout, long scratch) {
+  static ParameterBlock putTables(ParameterBlock block, MobaListLayout layout, long scratch) {
     return block
         .put(scratch + layout.homesAt())
         .put(scratch + layout.blocksAt())
@@ -197,18 +64,18 @@ final class MobaLists {
   }
 
   /** The address of the table of blocks. */
-  static long blocksAddress(Layout layout, long scratch) {
+  static long blocksAddress(MobaListLayout layout, long scratch) {
     return scratch + layout.blocksAt();
   }
 
   /** Threads that fill the tables, one for each token and block number. */
-  static long tableBlocks(Layout layout) {
+  static long tableBlocks(MobaListLayout layout) {
     long items = Math.max(layout.tokens(), layout.blocks());
     return (items + TABLE_THREADS - 1) / TABLE_THREADS;
   }
 
   /** Fills the tables of tokens and blocks; once for a launch, before {@link #build}. */
-  void tables(CudaStream stream, Layout layout, long scratch, long cuSeqlens) {
+  void tables(CudaStream stream, MobaListLayout layout, long scratch, long cuSeqlens) {
     stream
         .parameters()
         .put(cuSeqlens)
@@ -230,7 +97,7 @@ final class MobaLists {
    */
   void build(
       CudaStream stream,
-      Layout layout,
+      MobaListLayout layout,
       long scratch,
       Selection selection,
       int firstHead,
@@ -255,7 +122,7 @@ final class MobaLists {
 
   private static void arguments(
       CudaStream stream,
-      Layout layout,
+      MobaListLayout layout,
       long scratch,
       Selection selection,
       int firstHead,
@@ -286,7 +153,7 @@ final class MobaLists {
 
   /** The Lists structure of lists.cuh, with the heads and tiles of the last {@link #build}. */
   static ParameterBlock putInto(
-      ParameterBlock block, Layout layout, long scratch, int heads, int tileRows) {
+      ParameterBlock block, MobaListLayout layout, long scratch, int heads, int tileRows) {
     return block
         .put(scratch + layout.homesAt())
         .put(scratch + layout.blocksAt())
