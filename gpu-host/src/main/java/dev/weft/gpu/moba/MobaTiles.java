@@ -97,18 +97,9 @@ record MobaTiles(
         .with("ON", outputColumns);
   }
 
-  /** As common/matrix.clh has it. */
+  /** F32 has one program for all devices: matrix units would round its inputs. */
   static int matrixCode(DataType type, MatrixUnits units) {
-    if (type == DataType.F32) {
-      return 0; // one program for all devices: units would round
-    }
-    return switch (units) {
-      case NONE -> 0;
-      case NVIDIA_MMA -> 1;
-      case AMD_MFMA -> 2;
-      case AMD_WMMA -> 3;
-      case AMD_WMMA_12 -> 4;
-    };
+    return type == DataType.F32 ? 0 : units.code();
   }
 
   /** Of attention or selection, whichever needs more. */
