@@ -61,6 +61,7 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_means(
   int3 share = mean_share(dim);
   float8 sum = 0;
   if (share.x * COLUMNS < dim) {
+#pragma unroll 4
     for (int r = share.y; r < block_size; r += share.z) {
       sum += load_columns(PLACE(k), (block.x + (long)r) * k_token_pitch + head * k_head_pitch, share.x * COLUMNS, dim,
                           aligned);

@@ -7,6 +7,7 @@
 
 #define GROUP 128
 #define COLUMNS 8
+#define AHEAD 4  // parts under way at once
 #define LOG_2 0.69314718055994531f
 
 // A work-item for 8 columns of a row of the pass.
@@ -40,12 +41,23 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_merge(
   float base = highest == MINUS_INFINITY ? 0.0f : highest;
   float total = 0;
   float8 x = 0;
-  for (int n = 0; n <= count; n++) {
-    int slot = n < count ? n : slots;
-    float2 sum = sum_of[slot];
-    float weight = sum.y * exp2(sum.x - base);
-    total += weight;
-    x += weight * LOAD8(PLACE(parts), (row * (slots + 1) + slot) * part_pitch + column);
+  const __global uchar *part = PLACE(parts);
+  for (int n = 0; n <= count; n += AHEAD) {
+    float8 values[AHEAD];
+    float weights[AHEAD];
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+      bool live = n + i <= count;
+      int slot = n + i < count ? n + i : slots;
+      float2 sum = sum_of[slot];
+      weights[i] = live ? sum.y * exp2(sum.x - base) : 0.0f;
+      values[i] = live ? LOAD8(part, (row * (slots + 1) + slot) * part_pitch + column) : (float8)(0.0f);
+    }
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+      total += weights[i];
+      x += weights[i] * values[i];
+    }
   }
   Sequence s = sequence_at(BATCH, index);
   // A query of the cache whose own key is absent may see nothing at all.
