@@ -173,11 +173,11 @@ static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, ATTEND_LO
         output_multiply_kn(sums, weights + first_row * WEIGHT_PITCH, WEIGHT_PITCH, keys + first_column, ROW_PITCH,
                            KEYS, lane);
       } else {
-        UNROLL
-        for (int e = 0; e < output_sums; e++) {
-          int r = first_row + output_row(e, lane);
-          int2 sees = seen_of[r];
-          for (int key = 0; key < KEYS; key++) {
+        for (int key = 0; key < KEYS; key++) {
+          UNROLL
+          for (int e = 0; e < output_sums; e++) {
+            int r = first_row + output_row(e, lane);
+            int2 sees = seen_of[r];
             if (from + key >= sees.x && from + key <= sees.y) {
               sums[e] += value_of(weights[r * WEIGHT_PITCH + key]) *
                          value_of(keys[key * ROW_PITCH + first_column + output_col(e, lane)]);

@@ -48,7 +48,7 @@
   __local int reach_of[SIDE]
 
 // Columns of chunk `part` of rows of q or dout.
-static inline void load_rows(__local ELEMENT *tile, const __global ELEMENT *base, long token_pitch, long head_pitch,
+static inline void load_query_rows(__local ELEMENT *tile, const __global ELEMENT *base, long token_pitch, long head_pitch,
                              const __local long *row_of, int query_heads, int part, int width, int aligned, int id) {
   for (int i = id; i < SIDE * CW_CHUNKS; i += GROUP) {
     int r = i / CW_CHUNKS;
@@ -60,7 +60,7 @@ static inline void load_rows(__local ELEMENT *tile, const __global ELEMENT *base
   }
 }
 // The same of keys or values of tokens [from, to).
-static inline void load_tokens(__local ELEMENT *tile, const __global ELEMENT *base, long token_pitch, long from, int to,
+static inline void load_key_rows(__local ELEMENT *tile, const __global ELEMENT *base, long token_pitch, long from, int to,
                                int part, int width, int aligned, int id) {
   for (int i = id; i < SIDE * CW_CHUNKS; i += GROUP) {
     int r = i / CW_CHUNKS;
@@ -71,15 +71,15 @@ static inline void load_tokens(__local ELEMENT *tile, const __global ELEMENT *ba
   }
 }
 #define LOAD_Q(part) \
-  load_rows(q_tile, ELEMENTS_AT(q), q_token_pitch, q_head_pitch, row_of, query_heads, part, dim, aligned & ALIGNED_Q, id)
+  load_query_rows(q_tile, ELEMENTS_AT(q), q_token_pitch, q_head_pitch, row_of, query_heads, part, dim, aligned & ALIGNED_Q, id)
 #define LOAD_DOUT(part)                                                                                           \
-  load_rows(dout_tile, ELEMENTS_AT(dout), dout_token_pitch, dout_head_pitch, row_of, query_heads, part, value_dim, \
+  load_query_rows(dout_tile, ELEMENTS_AT(dout), dout_token_pitch, dout_head_pitch, row_of, query_heads, part, value_dim, \
             aligned & ALIGNED_DOUT, id)
 #define LOAD_K(part, from, to)                                                                                    \
-  load_tokens(k_tile, ELEMENTS_AT(k) + kv_head * k_head_pitch, k_token_pitch, from, to, part, dim, aligned & ALIGNED_K, \
+  load_key_rows(k_tile, ELEMENTS_AT(k) + kv_head * k_head_pitch, k_token_pitch, from, to, part, dim, aligned & ALIGNED_K, \
               id)
 #define LOAD_V(part, from, to)                                                                                \
-  load_tokens(v_tile, ELEMENTS_AT(v) + kv_head * v_head_pitch, v_token_pitch, from, to, part, value_dim,      \
+  load_key_rows(v_tile, ELEMENTS_AT(v) + kv_head * v_head_pitch, v_token_pitch, from, to, part, value_dim,      \
               aligned & ALIGNED_V, id)
 
 // What is left of a width in a chunk, as products go.
