@@ -160,6 +160,7 @@ static inline int past_blocks(QueryTile tile, int group, int block_size, int row
 // Groups along x: tiles of rows; along y: heads of the pass.
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_select_few(SELECT_PARAMETERS) {
   SELECT_LOCALS;
+  __local ushort places[SEGMENT * GROUP];
   SELECT_BEGIN;
   ulong best[FEW];
 #pragma unroll
@@ -167,16 +168,21 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_select_few
   float least = NAN;  // scores up to it are not among the best; ties go to lower blocks, which came before
   for (int from = 0; from < most; from += KEYS) {
     SCORE_MEANS(from);
-    for (int i = segment * SEGMENT; i < (segment + 1) * SEGMENT && from + i < past; i++) {
-      float score = scores[row * SCORE_PITCH + i];
-      if (paged && mean_at(BATCH, tile.sequence, from + i).x < 0) score = MINUS_INFINITY;
-      if (score <= least) continue;  // not where it is NaN, or there are fewer yet
-      ulong x = candidate(score, from + i);
-      if (x > best[FEW - 1]) {
-        insert(best, x);
-        if (best[FEW - 1] != 0) least = candidate_score(best[FEW - 1]);
-      }
+    // First the columns that may be among the best, then those into the best: work-items of a wave insert together.
+    int first = segment * SEGMENT;
+    int columns_here = clamp(past - from - first, 0, SEGMENT);
+    int count = 0;
+    for (int i = first; i < first + columns_here; i++) {
+      if (paged && mean_at(BATCH, tile.sequence, from + i).x < 0) scores[row * SCORE_PITCH + i] = MINUS_INFINITY;
+      places[count * GROUP + id] = (ushort)i;
+      count += scores[row * SCORE_PITCH + i] <= least ? 0 : 1;  // not where it is NaN, or there are fewer yet
     }
+    for (int n = 0; n < count; n++) {
+      int i = places[n * GROUP + id];
+      ulong x = candidate(scores[row * SCORE_PITCH + i], from + i);
+      if (x > best[FEW - 1]) insert(best, x);
+    }
+    if (best[FEW - 1] != 0) least = candidate_score(best[FEW - 1]);
   }
   __local ulong *shared_best = (__local ulong *)queries;
 #pragma unroll

@@ -42,8 +42,7 @@ record MobaGradientTiles(
     if (columns > MobaTiles.MOST_WIDTH) {
       return Optional.empty();
     }
-    int width = columns <= NARROW ? NARROW : MobaTiles.MOST_WIDTH;
-    return candidates(spec.dataType(), width).stream()
+    return candidates(spec.dataType(), MobaTiles.width(columns, traits)).stream()
         .filter(tiles -> tiles.localBytes() <= traits.localBytes())
         .filter(tiles -> tiles.groupSize(traits) <= traits.mostGroupSize())
         .findFirst();
@@ -54,7 +53,11 @@ record MobaGradientTiles(
     MobaGradientTiles least = new MobaGradientTiles(type, width, 64, 16, 4, 16, 16);
     return type == DataType.F32
         ? List.of(new MobaGradientTiles(type, width, 64, 32, 4, 16, 32), least)
-        : List.of(new MobaGradientTiles(type, width, NARROW, 32, 4, 32, 32), least);
+        : List.of(
+            width < NARROW
+                ? new MobaGradientTiles(type, width, width, 32, 4, 32, 16)
+                : new MobaGradientTiles(type, width, NARROW, 32, 4, 32, 32),
+            least);
   }
 
   int groupSize(ComputeTraits traits) {

@@ -41,6 +41,7 @@ record MobaTiles(
   static final int FEW = 8;
 
   private static final int NARROW = 128;
+  private static final int NARROWEST = 64;
 
   /** As matrix.clh has it: a chunk of padding for each row. */
   private static final int PADDING_BYTES = 16;
@@ -51,15 +52,30 @@ record MobaTiles(
     if (columns > MOST_WIDTH) {
       return Optional.empty();
     }
-    int width = columns <= NARROW ? NARROW : MOST_WIDTH;
-    return candidates(spec.dataType(), width).stream()
+    return candidates(spec.dataType(), width(columns, traits)).stream()
         .filter(tiles -> tiles.localBytes(traits.waveSize()) <= traits.localBytes())
         .filter(tiles -> tiles.groupSize(traits) <= traits.mostGroupSize())
         .findFirst();
   }
 
+  /** Columns of a program that holds so many; a CPU gets fewer programs to compile. */
+  static int width(int columns, ComputeTraits traits) {
+    return columns <= NARROWEST && !traits.isCpu()
+        ? NARROWEST
+        : columns <= NARROW ? NARROW : MOST_WIDTH;
+  }
+
   /** What there is for a type and width, the largest first. */
   private static List<MobaTiles> candidates(DataType type, int width) {
+    if (width == NARROWEST) {
+      return type == DataType.F32
+          ? List.of(
+              new MobaTiles(type, width, 32, 32, 4, 16, 16, 16, 32),
+              new MobaTiles(type, width, 16, 16, 4, 16, 16, 16, 16))
+          : List.of(
+              new MobaTiles(type, width, 64, 32, 4, 16, 32, 16, 64),
+              new MobaTiles(type, width, 16, 16, 4, 16, 16, 16, 16));
+    }
     if (type == DataType.F32) {
       return width == NARROW
           ? List.of(
@@ -108,7 +124,10 @@ record MobaTiles(
     long weights = rows * ((long) keys * type.bytes() + PADDING_BYTES);
     long scores = 4L * rows * (keys + 1);
     long small = 28L * rows + 4L * keys + 4L * waves * waveSize + 64;
+    long places = 2L * rows * keys;
     long best = 8L * FEW * waves * waveSize - rows * row; // beyond the tile of queries
-    return (rows + keys) * row + scores + Math.max(weights + small, best + 8L * rows);
+    return (rows + keys) * row
+        + scores
+        + Math.max(weights + small, Math.max(best, 0) + places + 8L * rows);
   }
 }

@@ -34,7 +34,7 @@ record MobaUnitTiles(DataType type, int width, int rows, int keys) {
     }
     MobaUnitTiles tiles =
         columns <= 64
-            ? new MobaUnitTiles(type, 64, 128, Integer.getInteger("moba.keys64", 64))
+            ? new MobaUnitTiles(type, 64, 128, 32)
             : columns <= 128
                 ? new MobaUnitTiles(type, 128, 128, 32)
                 : new MobaUnitTiles(type, MobaTiles.MOST_WIDTH, 64, 16);
