@@ -118,9 +118,9 @@ static inline float3 activation_of(int kind, float alpha, float limit, float g, 
   return (float3)(gate * factor, slope * factor, gate);
 }
 
-// weight_sums [column tiles, rows] or null.
+// z_rows [rows]: where z has a slot's row; null: in the slot's place. weight_sums [column tiles, rows] or null.
 __kernel __attribute__((reqd_work_group_size(GROUP_SIZE, 1, 1))) void moe_backward_slots(
-    SLOTS, MATRIX_OF(READS, dy), MATRIX_OF(READS, down), MATRIX_OF(READS, z), MATRIX_OF(WRITES, dz),
+    SLOTS, MATRIX_OF(READS, dy), MATRIX_OF(READS, down), MATRIX_OF(READS, z), READS(z_rows), MATRIX_OF(WRITES, dz),
     MATRIX_OF(WRITES, activation), MATRIX_OF(WRITES, low), WRITES(weight_sums), const int kind, const float alpha,
     const float limit, const int hidden, const int width, const int gated, const int column_tiles) {
   SHARED_MEMORY;
@@ -150,8 +150,9 @@ __kernel __attribute__((reqd_work_group_size(GROUP_SIZE, 1, 1))) void moe_backwa
         const float4 v = FOUR_AT(r, c);
         const float weight = CONST_AT(float, row_weights)[p];
         float4 g = (float4)(0.0f);
-        if (gated) g = load_four(ROW_AT(z, 0, p), at, z_type, valid);
-        const float4 u = load_four(ROW_AT(z, 0, p), at + (gated ? width : 0), z_type, valid);
+        const long z_row = GIVEN(z_rows) ? CONST_AT(int, z_rows)[p] : p;
+        if (gated) g = load_four(ROW_AT(z, 0, z_row), at, z_type, valid);
+        const float4 u = load_four(ROW_AT(z, 0, z_row), at + (gated ? width : 0), z_type, valid);
         const float3 f0 = activation_of(kind, alpha, limit, g.s0, u.s0);
         const float3 f1 = activation_of(kind, alpha, limit, g.s1, u.s1);
         const float3 f2 = activation_of(kind, alpha, limit, g.s2, u.s2);

@@ -1,6 +1,7 @@
 // Who the slots of a backward pass are: from the ids, weights and permutation that forward saved to the lists that
 // backward.cl works off. Two dispatches; the shared expert's are made of the tokens themselves. Ids, slots and the
-// token count are read as they are and count for nothing where they are out of range.
+// token count are read as they are and count for nothing where they are out of range. Where the pass works in groups
+// of tokens, T is the group's, and its permutation is one of its own (sort.cl).
 #include "backward.clh"
 
 #define GROUP 256
@@ -20,14 +21,17 @@ static inline int expert_at(const __global int *permutation, const __global int 
 // One work-item for each place in the permutation and one for its end. The permutation is ordered by expert: an expert
 // starts where the local expert to its left is a lower one. starts [experts + 1]; row_tokens, row_weights, inverse
 // [rows]; all_tokens [1] int2: the tokens that are there, as the slots of one expert. The inverse, where a slot lies in
-// the permutation, is checked by those who read it.
+// the permutation, is checked by those who read it. token_count counts from before first_token. z_of_slot [rows] and
+// z_rows [rows], or null: the row of z that forward saved for a slot, by slot and by place.
 __kernel void moe_backward_rows(READS(permutation), READS(ids), READS(weights), READS(token_count), const long id_pitch,
                                 const long weight_pitch, const long tokens, const long rows, WRITES(starts),
                                 WRITES(row_tokens), WRITES(row_weights), WRITES(inverse), WRITES(all_tokens),
-                                const int top_k, const int first_expert, const int experts) {
+                                READS(z_of_slot), WRITES(z_rows), const int top_k, const int first_expert,
+                                const int experts, const int first_token) {
   const long p = (long)get_global_id(0);
   if (p > rows) return;
-  const long present = PRESENT_OF(tokens);
+  const long present =
+      GIVEN(token_count) ? min(max((long)*CONST_AT(int, token_count) - first_token, 0L), tokens) : tokens;
   const long slots = present * top_k;
 #define EXPERT_AT(p) \
   expert_at(CONST_AT(int, permutation), CONST_AT(int, ids), id_pitch, p, rows, slots, top_k, first_expert, experts)
@@ -41,6 +45,7 @@ __kernel void moe_backward_rows(READS(permutation), READS(ids), READS(weights), 
     AT(int, row_tokens)[p] = local_one ? (int)(slot / top_k) : -1;
     AT(float, row_weights)[p] = local_one ? CONST_AT(float, weights)[slot / top_k * weight_pitch + slot % top_k] : 0.0f;
     if (local_one) AT(int, inverse)[slot] = (int)p;
+    if (GIVEN(z_rows)) AT(int, z_rows)[p] = local_one ? max(CONST_AT(int, z_of_slot)[slot], 0) : 0;
   }
 }
 

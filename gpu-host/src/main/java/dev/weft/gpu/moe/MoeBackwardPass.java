@@ -14,7 +14,6 @@ import dev.weft.gpu.TensorLayout;
 import dev.weft.moe.GateUpLayout;
 import dev.weft.moe.MoeBackward;
 import dev.weft.moe.MoeDispatchSpec;
-import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
 import dev.weft.moe.RouterSpec;
 import dev.weft.spi.LaunchContext;
@@ -22,7 +21,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Enqueues backward passes: the shared expert's stages, those of the routed experts, then the
- * router's. At most 24 dispatches, each of which is left out where nothing asks for it. The kernels
+ * router's. At most 24 dispatches for a group of tokens, each of which is left out where nothing
+ * asks for it, and six more for the order of its slots where there are several groups. The kernels
  * say in moe/backward, moe/backward_rows and moe/backward_router how they work; each method here
  * fills the arguments of one.
  */
@@ -37,17 +37,20 @@ final class MoeBackwardPass {
   private final MoeDispatchSpec spec;
   private final MoeBackwardKernels kernels;
   private final RoutingPass routing;
+  private final SlotSort sort;
 
   /** Compiles the kernels that the spec's backward passes need. */
-  MoeBackwardPass(ComputeDevice device, MoeDispatchSpec spec, RoutingPass routing) {
+  MoeBackwardPass(ComputeDevice device, MoeDispatchSpec spec, RoutingPass routing, SlotSort sort) {
     this.spec = spec;
     this.routing = routing;
+    this.sort = sort;
     kernels = new MoeBackwardKernels(device, spec);
   }
 
   /** The scratch memory of a launch. */
   static long workspaceBytes(ComputeTraits traits, MoeDispatchSpec spec, long tokens) {
-    return new MoeBackwardPlan(spec, MoeBackwardKernels.tiles(traits, spec), tokens).size();
+    return MoeBackwardPlan.bytes(
+        spec, MoeBackwardKernels.tiles(traits, spec), MoeRecipe.STAGES, tokens);
   }
 
   /**
@@ -58,7 +61,16 @@ final class MoeBackwardPass {
    * @param weights as they were bound
    */
   void run(LaunchContext context, MoeBackward a, BoundWeights weights) {
-    new Launch(context, a, weights).run();
+    long tokens = a.x().size(0);
+    MoeBackwardPlan plan = MoeBackwardPlan.of(spec, kernels.planTiles, MoeRecipe.STAGES, tokens);
+    long first = 0;
+    do {
+      long count = Math.min(plan.tokens, tokens - first);
+      MoeBackwardPlan group =
+          new MoeBackwardPlan(spec, kernels.planTiles, MoeRecipe.STAGES, count, tokens);
+      new Launch(context, a, weights, group, first).run();
+      first += count;
+    } while (first < tokens);
   }
 
   /** One expert or all of the routed ones: where their weights, gradients and lists lie. */
@@ -80,7 +92,7 @@ final class MoeBackwardPass {
     }
   }
 
-  /** What one launch works on. */
+  /** A group of tokens, and what it works on. */
   private final class Launch {
     private final ComputeStream stream;
     private final MoeBackward a;
@@ -90,20 +102,42 @@ final class MoeBackwardPass {
     private final Scratch scratch;
     private final GroupTile tile = kernels.tile;
     private final GroupTile routerTile = kernels.routerTile;
+    private final long first;
+    private final boolean accumulates;
+    private final Tensor x;
+    private final Tensor dy;
+    private final Tensor ids;
+    private final Tensor routingWeights;
     private final @Nullable Region tokenCount;
     private final boolean needsDx;
     private final boolean needsDlogits;
     private final boolean needsWeightGradients;
     private final boolean needsSharedGate;
 
-    Launch(LaunchContext context, MoeBackward a, BoundWeights bound) {
+    Launch(
+        LaunchContext context,
+        MoeBackward a,
+        BoundWeights bound,
+        MoeBackwardPlan plan,
+        long first) {
       stream = ComputeStream.of(context);
       this.a = a;
       this.bound = bound;
       weights = bound.tensors();
-      plan = new MoeBackwardPlan(spec, kernels.planTiles, a.x().size(0));
+      this.plan = plan;
+      this.first = first;
+      accumulates = a.accumulate() || first > 0;
       scratch = Scratch.of(context);
-      tokenCount = Region.ofNullable(a.tokenCount());
+      x = ofGroup(a.x());
+      dy = ofGroup(a.dy());
+      ids = ofGroup(a.saved().ids());
+      routingWeights = ofGroup(a.saved().routingWeights());
+      // Of a group: known after rows().
+      Region counted = Region.ofNullable(a.tokenCount());
+      tokenCount =
+          counted == null || plan.isWhole()
+              ? counted
+              : requireNonNull(scratch.at(plan.allTokens)).plus(Integer.BYTES);
       needsDx = a.dx() != null;
       boolean routed = plan.routerColumns() > 0;
       needsDlogits =
@@ -120,7 +154,56 @@ final class MoeBackwardPass {
       return scratch.at(offset);
     }
 
+    /** The group's rows of a tensor of all tokens. */
+    private Tensor ofGroup(Tensor tensor) {
+      return plan.isWhole() ? tensor : tensor.slice(0, first, first + plan.tokens);
+    }
+
+    private @Nullable Tensor ofGroupOrNull(@Nullable Tensor tensor) {
+      return tensor == null ? null : ofGroup(tensor);
+    }
+
+    private @Nullable Region permutation() {
+      return plan.isWhole() ? Region.of(a.saved().permutation()) : at(plan.permutation);
+    }
+
+    /** Orders the group's slots as forward ordered all of them, and finds those in z. */
+    private void sort() {
+      if (plan.isWhole()) {
+        return;
+      }
+      if (first == 0 && a.saved().z() != null) {
+        sort.enqueue(stream, work(a.saved().ids(), plan.all, null, at(plan.zOfSlot)));
+      }
+      sort.enqueue(stream, work(ids, plan.tokens, permutation(), null));
+    }
+
+    private SlotSort.Work work(
+        Tensor sorted, long tokens, @Nullable Region permutation, @Nullable Region inverse) {
+      return new SlotSort.Work(
+          Region.of(sorted),
+          TensorLayout.stride(sorted, 0),
+          Region.ofNullable(a.tokenCount()),
+          permutation == null ? 0 : Math.toIntExact(first),
+          Math.toIntExact(tokens),
+          spec.topK(),
+          spec.experts(),
+          spec.firstExpert(),
+          spec.localExperts(),
+          permutation,
+          permutation != null,
+          inverse,
+          null,
+          at(plan.offsets),
+          null,
+          0,
+          null,
+          0,
+          at(plan.blockCounts));
+    }
+
     void run() {
+      sort();
       ExpertWeights sharedExpert = bound.shared();
       rows();
       tiles(plan.routed, spec.localExperts());
@@ -177,16 +260,16 @@ final class MoeBackwardPass {
     // ---- lists
 
     private void rows() {
-      MoeSaved saved = a.saved();
+      boolean findsZ = !plan.isWhole() && a.saved().z() != null;
       MoeBackwardPlan.Lists lists = plan.routed;
       stream
           .arguments()
-          .region(Region.of(saved.permutation()))
-          .region(Region.of(saved.ids()))
-          .region(Region.of(saved.routingWeights()))
-          .region(tokenCount)
-          .value(TensorLayout.stride(saved.ids(), 0))
-          .value(TensorLayout.stride(saved.routingWeights(), 0))
+          .region(permutation())
+          .region(Region.of(ids))
+          .region(Region.of(routingWeights))
+          .region(Region.ofNullable(a.tokenCount()))
+          .value(TensorLayout.stride(ids, 0))
+          .value(TensorLayout.stride(routingWeights, 0))
           .value(plan.tokens)
           .value(lists.rows)
           .region(at(lists.starts))
@@ -194,9 +277,12 @@ final class MoeBackwardPass {
           .region(at(lists.rowWeights))
           .region(at(plan.inverse))
           .region(at(plan.allTokens))
+          .region(findsZ ? at(plan.zOfSlot + first * spec.topK() * Integer.BYTES) : null)
+          .region(findsZ ? at(plan.zRows) : null)
           .value(spec.topK())
           .value(spec.firstExpert())
-          .value(spec.localExperts());
+          .value(spec.localExperts())
+          .value(Math.toIntExact(first));
       stream.dispatch(kernels.rows, lists.rows / LIST_GROUP + 1, 1, 1, LIST_GROUP);
     }
 
@@ -204,7 +290,7 @@ final class MoeBackwardPass {
       if (spec.sharedGate()) {
         routing.sharedGate(
             stream,
-            a.x(),
+            x,
             requireNonNull(weights.sharedGateWeight()),
             tokenCount,
             at(plan.sharedLogits));
@@ -320,7 +406,7 @@ final class MoeBackwardPass {
     private void project(Group e, MatrixRows z) {
       int columnTiles = columnTiles(e.projected);
       Arguments arguments = slots(e.lists);
-      MatrixRows.of(a.x()).put(arguments);
+      MatrixRows.of(x).put(arguments);
       ProjectionRows.of(e.weights).put(arguments);
       ProjectionRows.biasOf(e.weights).put(arguments);
       z.put(arguments);
@@ -337,9 +423,10 @@ final class MoeBackwardPass {
         @Nullable Region sums) {
       int columnTiles = columnTiles(e.width());
       Arguments arguments = slots(e.lists);
-      MatrixRows.of(a.dy()).put(arguments);
+      MatrixRows.of(dy).put(arguments);
       MatrixRows.of(e.weights.down(), e.weights.type()).put(arguments);
       z.put(arguments);
+      arguments.region(!plan.isWhole() && e.savedZ != null ? at(plan.zRows) : null);
       dz.put(arguments);
       activation.put(arguments);
       low.put(arguments);
@@ -374,7 +461,7 @@ final class MoeBackwardPass {
       int rowTiles = rowTiles(spec.hidden());
       int columnTiles = columnTiles(e.width());
       Arguments arguments = slots(e.lists);
-      MatrixRows.of(a.dy()).put(arguments);
+      MatrixRows.of(dy).put(arguments);
       activation.put(arguments);
       low.put(arguments);
       e.downGradient.put(arguments);
@@ -383,7 +470,7 @@ final class MoeBackwardPass {
           .value(e.width())
           .value(rowTiles)
           .value(columnTiles)
-          .value(a.accumulate() ? 1 : 0);
+          .value(accumulates ? 1 : 0);
       long groups = (long) e.count() * rowTiles * columnTiles;
       stream.dispatch(kernels.downGradient, groups, 1, 1, tile.groupSize());
     }
@@ -393,14 +480,14 @@ final class MoeBackwardPass {
       int columnTiles = columnTiles(spec.hidden());
       Arguments arguments = slots(e.lists);
       dz.put(arguments);
-      MatrixRows.of(a.x()).put(arguments);
+      MatrixRows.of(x).put(arguments);
       e.projectionGradient.put(arguments);
       arguments
           .value(e.projected)
           .value(spec.hidden())
           .value(rowTiles)
           .value(columnTiles)
-          .value(a.accumulate() ? 1 : 0);
+          .value(accumulates ? 1 : 0);
       long groups = (long) e.count() * rowTiles * columnTiles;
       stream.dispatch(kernels.projectionGradient, groups, 1, 1, tile.groupSize());
     }
@@ -410,7 +497,7 @@ final class MoeBackwardPass {
       if (gradient != null) {
         columnSums(
             slots(plan.routed),
-            MatrixRows.of(a.dy()),
+            MatrixRows.of(dy),
             ProjectionRows.elements(gradient, spec.hidden()),
             spec.localExperts(),
             spec.hidden(),
@@ -433,7 +520,7 @@ final class MoeBackwardPass {
           .value(columns)
           .value(byToken ? 1 : 0)
           .value(weighted ? 1 : 0)
-          .value(a.accumulate() ? 1 : 0);
+          .value(accumulates ? 1 : 0);
       long groups = (columns + SUM_COLUMNS - 1L) / SUM_COLUMNS * experts;
       stream.dispatch(kernels.columnSums, groups, 1, 1, LIST_GROUP);
     }
@@ -442,34 +529,36 @@ final class MoeBackwardPass {
 
     private void tokens() {
       RouterSpec router = spec.router();
-      MoeSaved saved = a.saved();
-      Tensor logits = needsDlogits ? saved.logits() : null;
+      Tensor logits = needsDlogits ? ofGroupOrNull(a.saved().logits()) : null;
+      Tensor auxiliary = ofGroupOrNull(a.auxiliaryDlogits());
+      Tensor dgivenWeights = ofGroupOrNull(a.dgivenWeights());
+      Tensor dlogits = ofGroupOrNull(a.dlogits());
       Arguments arguments =
           stream
               .arguments()
               .region(at(plan.routed.experts))
               .value(plan.routed.rows)
-              .region(Region.of(saved.permutation()))
+              .region(permutation())
               .region(at(plan.inverse))
-              .region(Region.of(saved.ids()))
+              .region(Region.of(ids))
               .region(Region.ofNullable(logits))
-              .region(Region.ofNullable(a.auxiliaryDlogits()))
+              .region(Region.ofNullable(auxiliary))
               .region(tokenCount)
               .region(at(plan.weightSums));
-      MatrixRows.of(a.dy()).put(arguments);
+      MatrixRows.of(dy).put(arguments);
       MatrixRows.perExpert(needsWeightGradients ? weights.downBias() : null).put(arguments);
       arguments
-          .region(Region.ofNullable(a.dgivenWeights()))
-          .region(Region.ofNullable(a.dlogits()))
+          .region(Region.ofNullable(dgivenWeights))
+          .region(Region.ofNullable(dlogits))
           .region(at(plan.columns))
           .region(at(plan.sharedSums))
           .region(at(plan.shared.rowWeights))
           .region(needsSharedGate ? at(plan.sharedLogits) : null)
-          .value(TensorLayout.stride(saved.ids(), 0))
+          .value(TensorLayout.stride(ids, 0))
           .value(MoeCodes.pitch(logits))
-          .value(MoeCodes.pitch(a.auxiliaryDlogits()))
-          .value(MoeCodes.pitch(a.dgivenWeights()))
-          .value(MoeCodes.pitch(a.dlogits()))
+          .value(MoeCodes.pitch(auxiliary))
+          .value(MoeCodes.pitch(dgivenWeights))
+          .value(MoeCodes.pitch(dlogits))
           .value(plan.columnPitch())
           .value(plan.tokens)
           .value(spec.topK())
@@ -507,7 +596,7 @@ final class MoeBackwardPass {
       arguments.region(at(plan.inverse)).region(tokenCount);
       slotDx(at(plan.zOrDx)).put(arguments);
       (bound.shared() == null ? MatrixRows.NONE : slotDx(at(plan.sharedDx))).put(arguments);
-      MatrixRows.of(requireNonNull(a.dx())).put(arguments);
+      MatrixRows.of(ofGroup(requireNonNull(a.dx()))).put(arguments);
       long columnTiles = cut(spec.hidden(), routerTile.columns());
       arguments
           .value(plan.tokens)
@@ -535,7 +624,7 @@ final class MoeBackwardPass {
             .value(plan.pieces())
             .value(spec.hidden())
             .value(plan.columnCount())
-            .value(a.accumulate() ? 1 : 0);
+            .value(accumulates ? 1 : 0);
         long elements = (long) plan.columnCount() * spec.hidden();
         stream.dispatch(kernels.routerSums, cut(elements, LIST_GROUP), 1, 1, LIST_GROUP);
       }
@@ -557,7 +646,7 @@ final class MoeBackwardPass {
       long columnTiles = cut(spec.hidden(), routerTile.columns());
       Arguments arguments = stream.arguments();
       columns().put(arguments);
-      MatrixRows.of(a.x()).put(arguments);
+      MatrixRows.of(x).put(arguments);
       arguments
           .region(tokenCount)
           .region(at(plan.partial))

@@ -69,7 +69,9 @@ public final class MoeRecipe implements MoeKernel {
     experts = new Experts(device, spec);
     combination = new Combination(device, spec);
     backward =
-        spec.modes().contains(Mode.BACKWARD) ? new MoeBackwardPass(device, spec, routing) : null;
+        spec.modes().contains(Mode.BACKWARD)
+            ? new MoeBackwardPass(device, spec, routing, sort)
+            : null;
   }
 
   /** All types, layouts and options; up to {@link #MOST_EXPERTS} experts. */
