@@ -3,6 +3,7 @@
 //   moba_merge           adds the parts of each row (attend.cl) in slot order, its own block last
 //   moba_backward_stats  lse * log2(e) and delta = rowsum(dout * out) of each row
 //   moba_backward_merge  adds the parts of dq of each row (backward.cl) in slot order
+//   moba_backward_seen_queries, moba_backward_seen_keys: seen.clh
 #include "lists.clh"
 
 #define GROUP 128
@@ -149,3 +150,5 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_backward_m
   long target = token * dq_token_pitch + query * dq_head_pitch + column;
   for (int c = 0; c < 4 && column + c < dim; c++) STORE(PLACE(dq), target + c, scale * each[c]);
 }
+
+#include "seen.clh"

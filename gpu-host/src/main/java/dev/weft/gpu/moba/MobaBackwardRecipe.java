@@ -31,6 +31,8 @@ final class MobaBackwardRecipe {
   private final MobaGradientKernels gradients;
   private final ComputeKernel stats;
   private final ComputeKernel merge;
+  private final ComputeKernel seenQueries;
+  private final ComputeKernel seenKeys;
 
   MobaBackwardRecipe(
       ComputeDevice device,
@@ -44,9 +46,16 @@ final class MobaBackwardRecipe {
         KernelName.of("moba/merge", "moba_backward_stats")
             .with("TYPE", TensorLayout.typeCode(spec.dataType()));
     List<ComputeKernel> kernels =
-        device.kernels(List.of(rows, rows.function("moba_backward_merge")));
+        device.kernels(
+            List.of(
+                rows,
+                rows.function("moba_backward_merge"),
+                rows.function("moba_backward_seen_queries"),
+                rows.function("moba_backward_seen_keys")));
     stats = kernels.get(0);
     merge = kernels.get(1);
+    seenQueries = kernels.get(2);
+    seenKeys = kernels.get(3);
   }
 
   MobaBackwardPlan plan(Limits limits) {
@@ -184,6 +193,10 @@ final class MobaBackwardRecipe {
       return Math.toIntExact(MobaListBuilder.groups(rows, each));
     }
 
+    private static long chunks(int columns) {
+      return ((long) columns + COLUMNS - 1) / COLUMNS;
+    }
+
     private void keys(int first, int heads) {
       Arguments to = putLists(arguments(first), 0);
       MobaTensors.putMatrix(to, a.dk());
@@ -192,6 +205,16 @@ final class MobaBackwardRecipe {
       to.value(shares);
       stream.dispatch(
           gradients.keys(), (long) heads * layout.blocks() * shares, 1, 1, gradients.groupSize());
+
+      Arguments again = putLists(arguments(first), 0);
+      MobaTensors.putMatrix(again, a.dk());
+      MobaTensors.putMatrix(again, a.dv());
+      again.region(listScratch.plus(layout.homesAt())).value(heads);
+      long chunks =
+          (a.dk() == null ? 0 : chunks(spec.headDim()))
+              + (a.dv() == null ? 0 : chunks(spec.valueDim()));
+      long items = (long) heads * layout.tokens() * chunks;
+      stream.dispatch(seenKeys, MobaListBuilder.groups(items, ROW_GROUP), 1, 1, ROW_GROUP);
     }
 
     private void queries(int listFirst, int first, int heads) {
@@ -207,6 +230,10 @@ final class MobaBackwardRecipe {
       stream.dispatch(
           gradients.own(), (long) heads * layout.blocks() * shares, 1, 1, gradients.groupSize());
 
+      long items = heads * layout.rows() * chunks(spec.headDim());
+      putParts(arguments(first)).region(listScratch.plus(layout.homesAt())).value(heads);
+      stream.dispatch(seenQueries, MobaListBuilder.groups(items, ROW_GROUP), 1, 1, ROW_GROUP);
+
       Arguments to = selection.putInto(stream.arguments());
       putParts(to.region(listScratch.plus(layout.homesAt())));
       MobaTensors.putMatrix(to, a.dq());
@@ -217,8 +244,6 @@ final class MobaBackwardRecipe {
           .value(first)
           .value(heads)
           .value(spec.scale());
-      int chunks = (spec.headDim() + COLUMNS - 1) / COLUMNS;
-      long items = heads * layout.rows() * chunks;
       stream.dispatch(merge, MobaListBuilder.groups(items, ROW_GROUP), 1, 1, ROW_GROUP);
     }
   }
