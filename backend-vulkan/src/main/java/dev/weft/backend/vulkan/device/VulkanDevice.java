@@ -1,0 +1,168 @@
+package dev.weft.backend.vulkan.device;
+
+import dev.weft.OperationSpec;
+import dev.weft.Support;
+import dev.weft.backend.vulkan.driver.DeviceProperties;
+import dev.weft.backend.vulkan.driver.Vulkan;
+import dev.weft.backend.vulkan.shaders.PipelineCacheFile;
+import dev.weft.backend.vulkan.shaders.Pipelines;
+import dev.weft.backend.vulkan.shaders.ShaderLibrary;
+import dev.weft.gpu.ComputeDevice;
+import dev.weft.gpu.ComputeKernel;
+import dev.weft.gpu.ComputeTraits;
+import dev.weft.gpu.KernelName;
+import dev.weft.gpu.MemoryPool;
+import dev.weft.interop.VulkanInterop;
+import dev.weft.spi.BackendHostMemory;
+import dev.weft.spi.BackendKernel;
+import dev.weft.spi.BackendMemory;
+import dev.weft.spi.BackendStream;
+import dev.weft.spi.DeviceDescriptor;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/**
+ * An open Vulkan device. Owns its instance. A process that ends without destroying both was seen to
+ * crash inside of a driver, so the JVM's shutdown closes it too.
+ */
+public final class VulkanDevice implements ComputeDevice {
+  private final Operations operations;
+  private final Vulkan vulkan;
+  private final VulkanContext context;
+  private final Pipelines pipelines;
+  private final MemoryPool<DeviceBuffer> pool;
+  private final ComputeTraits traits;
+  private final DeviceDescriptor descriptor;
+  private final AtomicBoolean closed = new AtomicBoolean();
+  private final Thread atShutdown = new Thread(this::release, "weft-vulkan-shutdown");
+
+  private VulkanDevice(
+      Operations operations,
+      Vulkan vulkan,
+      VulkanContext context,
+      Pipelines pipelines,
+      int index) {
+    this.operations = operations;
+    this.vulkan = vulkan;
+    this.context = context;
+    this.pipelines = pipelines;
+    pool = new MemoryPool<>(context.new Source(false));
+    traits = context.properties().traits();
+    descriptor = context.properties().descriptor(index);
+  }
+
+  /**
+   * Opens a device.
+   *
+   * @param operations what it can prepare
+   * @param vulkan its instance, which it owns from then on
+   * @param properties one of the instance's devices
+   * @param index its number at the provider
+   * @param library the shaders
+   * @param cache where pipelines are kept
+   */
+  public static VulkanDevice open(
+      Operations operations,
+      Vulkan vulkan,
+      DeviceProperties properties,
+      int index,
+      ShaderLibrary library,
+      PipelineCacheFile cache) {
+    VulkanContext context = new VulkanContext(vulkan, properties);
+    Pipelines pipelines;
+    try {
+      pipelines = new Pipelines(context.device(), library, cache);
+    } catch (Throwable t) {
+      context.close();
+      throw t;
+    }
+    VulkanDevice device = new VulkanDevice(operations, vulkan, context, pipelines, index);
+    Runtime.getRuntime().addShutdownHook(device.atShutdown);
+    return device;
+  }
+
+  @Override
+  public DeviceDescriptor descriptor() {
+    return descriptor;
+  }
+
+  @Override
+  public ComputeTraits traits() {
+    return traits;
+  }
+
+  @Override
+  public Support supports(OperationSpec<?> spec) {
+    return operations.supports(traits, spec);
+  }
+
+  @Override
+  public BackendKernel prepare(OperationSpec<?> spec) {
+    return operations.prepare(this, spec);
+  }
+
+  @Override
+  public List<ComputeKernel> kernels(List<KernelName> names) {
+    List<ComputeKernel> kernels = List.copyOf(pipelines.kernels(names));
+    context.messages().check();
+    return kernels;
+  }
+
+  @Override
+  public BackendMemory allocate(long bytes) {
+    MemoryPool.Block<DeviceBuffer> block = pool.take(bytes);
+    DeviceBuffer buffer = block.handle();
+    return new VulkanMemory(buffer.handle(), 0, buffer.address(), bytes, () -> pool.give(block));
+  }
+
+  @Override
+  public BackendHostMemory allocateHost(long bytes) {
+    return new VulkanHostMemory(context, bytes);
+  }
+
+  @Override
+  public BackendStream newStream() {
+    return new VulkanStream(context, pipelines.layout());
+  }
+
+  @Override
+  public long pooledBytes() {
+    return pool.pooledBytes();
+  }
+
+  @Override
+  public void trim() {
+    pool.trim();
+    context.staging().trim();
+  }
+
+  @Override
+  public <T> Optional<T> extension(Class<T> type) {
+    return type == VulkanInterop.class
+        ? Optional.of(type.cast(new Interop(context)))
+        : Optional.empty();
+  }
+
+  @Override
+  public void close() {
+    release();
+    try {
+      Runtime.getRuntime().removeShutdownHook(atShutdown);
+    } catch (IllegalStateException e) {
+      // The JVM is shutting down, and the hook finds nothing left to do.
+    }
+    context.messages().check();
+  }
+
+  /** In order: streams, pipelines, memory, device, instance. */
+  private void release() {
+    if (closed.compareAndSet(false, true)) {
+      context.stop();
+      pool.trim();
+      pipelines.close();
+      context.close();
+      vulkan.close();
+    }
+  }
+}

@@ -1,0 +1,431 @@
+package dev.weft.backend.vulkan.device;
+
+import dev.weft.backend.vulkan.device.Timelines.Timeline;
+import dev.weft.backend.vulkan.driver.Result;
+import dev.weft.backend.vulkan.shaders.VulkanKernel;
+import dev.weft.gpu.Arguments;
+import dev.weft.gpu.ComputeKernel;
+import dev.weft.gpu.ComputeStream;
+import dev.weft.spi.BackendEvent;
+import dev.weft.spi.BackendGraph;
+import dev.weft.spi.BackendMemory;
+import java.lang.foreign.MemorySegment;
+import java.nio.IntBuffer;
+import java.nio.LongBuffer;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import org.lwjgl.PointerBuffer;
+import org.lwjgl.system.MemoryStack;
+import org.lwjgl.vulkan.VK10;
+import org.lwjgl.vulkan.VkCommandBuffer;
+import org.lwjgl.vulkan.VkCommandBufferAllocateInfo;
+import org.lwjgl.vulkan.VkCommandPoolCreateInfo;
+import org.lwjgl.vulkan.VkDevice;
+import org.lwjgl.vulkan.VkSubmitInfo;
+import org.lwjgl.vulkan.VkTimelineSemaphoreSubmitInfo;
+
+/**
+ * Submissions to a queue, in order. Each command is submitted at once, so that the device begins
+ * with it whatever the caller does next; a graph is one submission. Host memory that is not pinned
+ * is staged: an upload reads it when it is enqueued, a download's last step is taken by whoever
+ * first notices that the device is done.
+ */
+final class VulkanStream implements ComputeStream {
+  /** Of transfers: longer ones go in pieces, so that staging memory stays small. */
+  private static final long PIECE_BYTES = 32 << 20;
+
+  private static final long MOST_STAGED_BYTES = 4 * PIECE_BYTES;
+  private static final int MOST_IN_FLIGHT = 256;
+
+  private final VulkanContext context;
+  private final VkDevice device;
+  private final long layout;
+  private final int queue;
+  private final Timeline timeline;
+  private final long pool;
+  private final ArgumentBlock arguments = new ArgumentBlock();
+  private final Map<Timeline, Long> waits = new HashMap<>();
+
+  /** Guards itself, {@link #idle} and {@link #stagedBytes}: any thread may retire submissions. */
+  private final Deque<Submission> inFlight = new ArrayDeque<>();
+
+  private final Deque<Submission> idle = new ArrayDeque<>();
+  private long stagedBytes;
+  private boolean closed;
+  private @Nullable List<Command> capture;
+
+  VulkanStream(VulkanContext context, long layout) {
+    this.context = context;
+    this.device = context.device();
+    this.layout = layout;
+    queue = context.assignQueue();
+    timeline = context.timelines().take();
+    try (MemoryStack stack = MemoryStack.stackPush()) {
+      VkCommandPoolCreateInfo info =
+          VkCommandPoolCreateInfo.calloc(stack)
+              .sType$Default()
+              .flags(
+                  VK10.VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT
+                      | VK10.VK_COMMAND_POOL_CREATE_TRANSIENT_BIT)
+              .queueFamilyIndex(context.properties().queue().index());
+      LongBuffer handle = stack.mallocLong(1);
+      Result.check("vkCreateCommandPool", VK10.vkCreateCommandPool(device, info, null, handle));
+      pool = handle.get(0);
+    } catch (Throwable t) {
+      context.timelines().give(timeline);
+      throw t;
+    }
+    context.opened(this);
+  }
+
+  // ---- submissions
+
+  /** Does commands, or keeps them for a graph. */
+  private void enqueue(Command command) {
+    if (capture != null) {
+      capture.add(command);
+    } else {
+      run(List.of(command));
+    }
+  }
+
+  /** Submits commands as one, unless one reads on the host what another is still to write there. */
+  private void run(List<Command> commands) {
+    Submission submission = begin();
+    for (Command command : commands) {
+      MemorySegment source = command.reads();
+      if (source != null && awaits(source, submission)) {
+        submit(submission);
+        timeline.await(timeline.last());
+        retire();
+        submission = begin();
+      }
+      try {
+        submission.barrier();
+        command.record(submission);
+      } catch (Throwable t) {
+        giveBack(submission);
+        throw t;
+      }
+    }
+    submit(submission);
+    context.messages().check();
+  }
+
+  private boolean awaits(MemorySegment source, Submission recorded) {
+    if (recorded.writes(source)) {
+      return true;
+    }
+    synchronized (inFlight) {
+      return inFlight.stream().anyMatch(submission -> submission.writes(source));
+    }
+  }
+
+  private Submission begin() {
+    retire();
+    while (true) {
+      Submission oldest;
+      synchronized (inFlight) {
+        oldest = inFlight.peek();
+        if (oldest == null
+            || (inFlight.size() < MOST_IN_FLIGHT && stagedBytes < MOST_STAGED_BYTES)) {
+          break;
+        }
+      }
+      timeline.await(oldest.value());
+      retire();
+    }
+    Submission submission;
+    synchronized (inFlight) {
+      submission = idle.poll();
+    }
+    if (submission == null) {
+      submission = new Submission(context, layout, allocate());
+    }
+    submission.begin();
+    return submission;
+  }
+
+  private VkCommandBuffer allocate() {
+    try (MemoryStack stack = MemoryStack.stackPush()) {
+      VkCommandBufferAllocateInfo info =
+          VkCommandBufferAllocateInfo.calloc(stack)
+              .sType$Default()
+              .commandPool(pool)
+              .level(VK10.VK_COMMAND_BUFFER_LEVEL_PRIMARY)
+              .commandBufferCount(1);
+      PointerBuffer handle = stack.mallocPointer(1);
+      Result.check(
+          "vkAllocateCommandBuffers", VK10.vkAllocateCommandBuffers(device, info, handle));
+      return new VkCommandBuffer(handle.get(0), device);
+    }
+  }
+
+  private void submit(Submission submission) {
+    long value = timeline.last() + 1;
+    try (MemoryStack stack = MemoryStack.stackPush()) {
+      submission.end();
+      LongBuffer semaphores = stack.mallocLong(waits.size());
+      LongBuffer values = stack.mallocLong(waits.size());
+      IntBuffer stages = stack.mallocInt(waits.size());
+      waits.forEach((other, reaches) -> {
+        semaphores.put(other.semaphore());
+        values.put(reaches);
+        stages.put(VK10.VK_PIPELINE_STAGE_ALL_COMMANDS_BIT);
+      });
+      VkTimelineSemaphoreSubmitInfo timelines =
+          VkTimelineSemaphoreSubmitInfo.calloc(stack)
+              .sType$Default()
+              .pSignalSemaphoreValues(stack.longs(value));
+      VkSubmitInfo info =
+          VkSubmitInfo.calloc(stack)
+              .sType$Default()
+              .pNext(timelines)
+              .pCommandBuffers(stack.pointers(submission.commands()))
+              .pSignalSemaphores(stack.longs(timeline.semaphore()));
+      if (!waits.isEmpty()) {
+        timelines.waitSemaphoreValueCount(waits.size()).pWaitSemaphoreValues(values.flip());
+        info.waitSemaphoreCount(waits.size())
+            .pWaitSemaphores(semaphores.flip())
+            .pWaitDstStageMask(stages.flip());
+      }
+      submission.submitted(value);
+      synchronized (inFlight) {
+        // Before the device can be done with it: whoever waits finds it here.
+        inFlight.add(submission);
+        stagedBytes += submission.stagedBytes();
+        try {
+          context.submit(queue, info);
+        } catch (Throwable t) {
+          inFlight.removeLast();
+          stagedBytes -= submission.stagedBytes();
+          throw t;
+        }
+        timeline.submitted(value);
+      }
+    } catch (Throwable t) {
+      giveBack(submission);
+      throw t;
+    }
+    waits.clear();
+  }
+
+  private void giveBack(Submission submission) {
+    submission.abandon();
+    synchronized (inFlight) {
+      idle.add(submission);
+    }
+  }
+
+  /** Does on the host what is left of submissions that the device is done with. */
+  void retire() {
+    synchronized (inFlight) {
+      if (inFlight.isEmpty()) {
+        return;
+      }
+      long reached = timeline.reached();
+      while (!inFlight.isEmpty() && inFlight.element().value() <= reached) {
+        Submission done = inFlight.remove();
+        stagedBytes -= done.stagedBytes();
+        done.finish();
+        idle.add(done);
+      }
+    }
+  }
+
+  // ---- dispatches
+
+  @Override
+  public Arguments arguments() {
+    return arguments.reset();
+  }
+
+  @Override
+  public void dispatch(
+      ComputeKernel kernel, long groupsX, long groupsY, long groupsZ, int groupSize) {
+    if (groupsX == 0 || groupsY == 0 || groupsZ == 0) {
+      return;
+    }
+    VulkanKernel compiled = (VulkanKernel) kernel;
+    byte[] values = arguments.toBytes();
+    if (groupSize != compiled.groupSize()) {
+      throw new IllegalArgumentException(
+          compiled.name() + ": groups of " + groupSize + ", its have " + compiled.groupSize());
+    }
+    if (compiled.pushed() && values.length > Submission.mostPushed()) {
+      throw new IllegalArgumentException(
+          compiled.name()
+              + ": "
+              + values.length
+              + " bytes of arguments, of which at most "
+              + Submission.mostPushed()
+              + " can be pushed");
+    }
+    enqueue(submission -> submission.dispatch(compiled, values, groupsX, groupsY, groupsZ));
+  }
+
+  // ---- transfers
+
+  /** To the device; recording reads the source. */
+  private record Upload(
+      VulkanContext context, MemorySegment source, long target, long targetOffset)
+      implements Command {
+    @Override
+    public void record(Submission submission) {
+      long bytes = source.byteSize();
+      DeviceBuffer pinned = context.pinnedAround(source);
+      if (pinned != null) {
+        submission.copy(
+            pinned.handle(), source.address() - pinned.mapped(), target, targetOffset, bytes);
+      } else {
+        Submission.Span span = submission.take(bytes);
+        span.host().copyFrom(source);
+        submission.copy(span.buffer().handle(), span.offset(), target, targetOffset, bytes);
+      }
+    }
+
+    @Override
+    public @Nullable MemorySegment reads() {
+      return context.pinnedAround(source) == null ? source : null;
+    }
+  }
+
+  @Override
+  public void upload(MemorySegment source, BackendMemory target, long targetOffset) {
+    VulkanMemory to = (VulkanMemory) target;
+    MemorySegment bytes = Submission.unconfined(source);
+    for (long at = 0; at < bytes.byteSize(); at += PIECE_BYTES) {
+      long piece = Math.min(PIECE_BYTES, bytes.byteSize() - at);
+      enqueue(
+          new Upload(
+              context, bytes.asSlice(at, piece), to.buffer(), to.offset() + targetOffset + at));
+    }
+  }
+
+  @Override
+  public void download(BackendMemory source, long sourceOffset, MemorySegment target) {
+    VulkanMemory from = (VulkanMemory) source;
+    MemorySegment bytes = Submission.unconfined(target);
+    for (long at = 0; at < bytes.byteSize(); at += PIECE_BYTES) {
+      MemorySegment piece = bytes.asSlice(at, Math.min(PIECE_BYTES, bytes.byteSize() - at));
+      long offset = from.offset() + sourceOffset + at;
+      enqueue(submission -> {
+        DeviceBuffer pinned = context.pinnedAround(piece);
+        if (pinned != null) {
+          submission.copy(
+              from.buffer(),
+              offset,
+              pinned.handle(),
+              piece.address() - pinned.mapped(),
+              piece.byteSize());
+          submission.barrierForHost();
+        } else {
+          submission.download(from.buffer(), offset, piece);
+        }
+      });
+    }
+  }
+
+  @Override
+  public void copy(
+      BackendMemory source,
+      long sourceOffset,
+      BackendMemory target,
+      long targetOffset,
+      long bytes) {
+    if (bytes != 0) {
+      VulkanMemory from = (VulkanMemory) source;
+      VulkanMemory to = (VulkanMemory) target;
+      enqueue(submission ->
+          submission.copy(
+              from.buffer(),
+              from.offset() + sourceOffset,
+              to.buffer(),
+              to.offset() + targetOffset,
+              bytes));
+    }
+  }
+
+  @Override
+  public void fill(BackendMemory target, long targetOffset, long bytes, byte value) {
+    if (bytes != 0) {
+      VulkanMemory to = (VulkanMemory) target;
+      enqueue(submission ->
+          submission.fill(to.buffer(), to.offset() + targetOffset, bytes, value));
+    }
+  }
+
+  // ---- events, graphs
+
+  @Override
+  public BackendEvent record() {
+    Timestamps.Slot slot = context.timestamps().take();
+    try {
+      run(List.of(submission -> submission.timestamp(slot)));
+    } catch (Throwable t) {
+      context.timestamps().give(slot, timeline, timeline.last());
+      throw t;
+    }
+    return new VulkanEvent(context, timeline, timeline.last(), slot);
+  }
+
+  @Override
+  public void await(BackendEvent event) {
+    VulkanEvent awaited = (VulkanEvent) event;
+    if (awaited.timeline() != timeline) {
+      waits.merge(awaited.timeline(), awaited.value(), Math::max);
+    }
+  }
+
+  @Override
+  public void synchronize() {
+    if (!waits.isEmpty()) {
+      run(List.of()); // what was awaited counts as work of this stream
+    }
+    timeline.await(timeline.last());
+    context.retireAll();
+    context.messages().check();
+  }
+
+  @Override
+  public void beginCapture() {
+    capture = new ArrayList<>();
+  }
+
+  @Override
+  public BackendGraph endCapture() {
+    List<Command> recorded = capture;
+    if (recorded == null) {
+      throw new IllegalStateException("endCapture: no capture has begun");
+    }
+    capture = null;
+    return new VulkanGraph(recorded);
+  }
+
+  @Override
+  public void launch(BackendGraph graph) {
+    run(((VulkanGraph) graph).commands());
+  }
+
+  @Override
+  public void close() {
+    context.closed(this);
+    synchronized (inFlight) {
+      if (closed) {
+        return;
+      }
+      closed = true;
+      inFlight.forEach(Submission::close); // none, unless the device is lost
+      idle.forEach(Submission::close);
+      inFlight.clear();
+      idle.clear();
+    }
+    VK10.vkDestroyCommandPool(device, pool, null);
+    context.timelines().give(timeline);
+  }
+}

@@ -1,0 +1,2 @@
+/** The provider {@code vulkan}. */
+package dev.weft.backend.vulkan;

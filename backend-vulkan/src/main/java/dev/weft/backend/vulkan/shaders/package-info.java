@@ -1,0 +1,2 @@
+/** The shaders that the build compiled, and the pipelines made of them. */
+package dev.weft.backend.vulkan.shaders;
