@@ -101,9 +101,9 @@ void main() {
     bool valid = slot >= 0;
     int oldest = state_columns - (width - 1);  // the history's first column
     if (GIVEN(accepted)) {
-      int64_t n = load_int(a.accepted, s);
-      valid = valid && n >= 1 && n - 1 + width - 1 <= state_columns && int64_t(width) - 2 + count <= state_columns;
-      oldest = valid ? int(n - 1) : 0;
+      const int n = load_int(a.accepted, s), most = state_columns - (width - 2);
+      valid = valid && n >= 1 && n <= most && count <= most;
+      oldest = valid ? n - 1 : 0;
     }
     if (!valid) {
       for (int i = 0; i < count; i++) store_row(a.result, out_row + i * a.out_token, Row(0), x_type);
