@@ -11,10 +11,12 @@ module dev.weft.gpu {
 
   exports dev.weft.gpu to
       dev.weft.backend.cuda,
-      dev.weft.backend.opencl;
+      dev.weft.backend.opencl,
+      dev.weft.backend.vulkan;
   exports dev.weft.gpu.conv1d to
       dev.weft.backend.cuda,
-      dev.weft.backend.opencl;
+      dev.weft.backend.opencl,
+      dev.weft.backend.vulkan;
   exports dev.weft.gpu.moba to
       dev.weft.backend.cuda,
       dev.weft.backend.opencl;

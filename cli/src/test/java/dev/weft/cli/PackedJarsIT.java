@@ -42,7 +42,8 @@ class PackedJarsIT {
   private static final List<String> MODULE_PATH =
       List.of(
           // Backends that call natives have to be named: they are modules of their own here.
-          "--enable-native-access=dev.weft.backend.cuda,jcuda,dev.weft.backend.opencl,jocl",
+          "--enable-native-access=dev.weft.backend.cuda,jcuda,dev.weft.backend.opencl,jocl,"
+              + "dev.weft.backend.vulkan,org.lwjgl",
           "--add-modules",
           "jdk.incubator.vector,ALL-MODULE-PATH",
           "--sun-misc-unsafe-memory-access=allow",

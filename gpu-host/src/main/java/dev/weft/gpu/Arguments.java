@@ -6,7 +6,7 @@ import org.jspecify.annotations.Nullable;
 public interface Arguments {
   /**
    * A place in memory. In OpenCL C it is two parameters: {@code __global uchar *x, const ulong
-   * x_at}.
+   * x_at}; in GLSL one, {@code uint64_t x}, an address.
    *
    * @param region memory of the device; null gives a null pointer and 0
    */

@@ -21,7 +21,14 @@ import org.junit.jupiter.api.Test;
 class ReproducibleJarsIT {
   private static final List<String> MODULES =
       List.of(
-          "bom", "api", "backend-cpu", "conformance-tests", "gpu-host", "backend-opencl", "guice");
+          "bom",
+          "api",
+          "backend-cpu",
+          "conformance-tests",
+          "gpu-host",
+          "backend-opencl",
+          "backend-vulkan",
+          "guice");
 
   @Test
   void aSecondBuildGivesTheSameBytes() throws IOException, InterruptedException {

@@ -45,10 +45,11 @@ public final class PipelineCacheFile {
   private final AtomicBoolean complained = new AtomicBoolean();
   private int writtenBytes;
 
-  private PipelineCacheFile(@Nullable Path folder, DeviceProperties device) {
-    vendorId = device.vendorId();
-    deviceId = device.deviceId();
-    uuid = HexFormat.of().parseHex(device.cacheUuid());
+  private PipelineCacheFile(
+      @Nullable Path folder, int vendorId, int deviceId, String cacheUuid) {
+    this.vendorId = vendorId;
+    this.deviceId = deviceId;
+    uuid = HexFormat.of().parseHex(cacheUuid);
     file =
         folder == null
             ? null
@@ -57,13 +58,13 @@ public final class PipelineCacheFile {
                     + "-"
                     + HexFormat.of().toHexDigits(deviceId)
                     + "-"
-                    + device.cacheUuid()
+                    + cacheUuid
                     + ".vkcache");
   }
 
   /** A device's file in a folder, which is made when something is stored. */
-  public static PipelineCacheFile in(Path folder, DeviceProperties device) {
-    return new PipelineCacheFile(folder, device);
+  static PipelineCacheFile in(Path folder, int vendorId, int deviceId, String cacheUuid) {
+    return new PipelineCacheFile(folder, vendorId, deviceId, cacheUuid);
   }
 
   /** A device's file where the user's settings say. */
@@ -73,7 +74,9 @@ public final class PipelineCacheFile {
             System.getProperty(FOLDER_PROPERTY),
             System.getenv(),
             System.getProperty("user.home", "")),
-        device);
+        device.vendorId(),
+        device.deviceId(),
+        device.cacheUuid());
   }
 
   /**

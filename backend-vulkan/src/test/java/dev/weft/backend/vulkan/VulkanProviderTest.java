@@ -1,0 +1,83 @@
+package dev.weft.backend.vulkan;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.weft.BackendUnavailableException;
+import dev.weft.DataType;
+import dev.weft.DeviceOptions;
+import dev.weft.Support;
+import dev.weft.Weft;
+import dev.weft.moba.MobaAttentionSpec;
+import dev.weft.spi.BackendDevice;
+import dev.weft.spi.DeviceDescriptor;
+import dev.weft.spi.Probe;
+import dev.weft.spi.SpiVersion;
+import org.junit.jupiter.api.Test;
+
+/** What holds on every machine, with a device or without. */
+class VulkanProviderTest {
+  private final VulkanProvider provider = new VulkanProvider();
+
+  @Test
+  void isFoundAsAServiceAndNeverChosenByItself() {
+    assertTrue(Weft.discover().toString().contains("vulkan"), Weft.discover()::toString);
+    assertEquals("vulkan", provider.id());
+    assertEquals(new SpiVersion(1, 0), provider.spiVersion());
+    assertTrue(provider.priority() < 0, "as long as operations are missing");
+  }
+
+  @Test
+  void probeFindsDevicesOrSaysWhatIsMissingAndWhatToDo() {
+    for (int i = 0; i < 2; i++) { // the second time says the same
+      switch (provider.probe()) {
+        case Probe.Available found -> assertFalse(found.devices().isEmpty());
+        case Probe.Unavailable none -> {
+          assertFalse(none.reason().isBlank());
+          assertFalse(none.remedy().isBlank());
+        }
+      }
+    }
+  }
+
+  @Test
+  void aDeviceThatIsNotThereCannotBeOpened() {
+    DeviceDescriptor last = DeviceDescriptor.builder(999, "any", DeviceDescriptor.Kind.GPU).build();
+    BackendUnavailableException e =
+        assertThrows(
+            BackendUnavailableException.class, () -> provider.open(last, DeviceOptions.defaults()));
+    assertTrue(String.valueOf(e.getMessage()).startsWith("vulkan: "), e.getMessage());
+  }
+
+  @Test
+  void refusesPropertiesThatItDoesNotKnow() {
+    DeviceDescriptor first = DeviceDescriptor.builder(0, "any", DeviceDescriptor.Kind.GPU).build();
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> provider.open(first, DeviceOptions.builder().property("fast", "yes").build()));
+  }
+
+  @Test
+  void saysWhichOperationIsNotThereYet() {
+    PresentDevice.required();
+    if (provider.probe() instanceof Probe.Available found) {
+      try (BackendDevice device =
+          provider.open(found.devices().getFirst(), DeviceOptions.defaults())) {
+        Support support =
+            device.supports(
+                MobaAttentionSpec.builder()
+                    .dataType(DataType.F32)
+                    .heads(2)
+                    .kvHeads(1)
+                    .headDim(64)
+                    .blockSize(64)
+                    .topK(2)
+                    .build());
+        assertFalse(support.isSupported());
+        assertTrue(support.toString().contains("not there yet"), support::toString);
+      }
+    }
+  }
+}
