@@ -11,8 +11,7 @@ record Interop(VulkanContext context) implements VulkanInterop {
       throw new IllegalArgumentException(
           "wrapMemory: " + bytes + " bytes from " + offset + " of buffer " + buffer);
     }
-    return new VulkanMemory(
-        buffer, offset, context.address(buffer) + offset, bytes, () -> {});
+    return new VulkanMemory(buffer, offset, context.address(buffer) + offset, bytes, () -> {});
   }
 
   @Override

@@ -182,8 +182,7 @@ final class Submission {
   }
 
   /** Runs a kernel, in pieces if the device takes fewer groups at once. */
-  void dispatch(
-      VulkanKernel kernel, byte[] arguments, long groupsX, long groupsY, long groupsZ) {
+  void dispatch(VulkanKernel kernel, byte[] arguments, long groupsX, long groupsY, long groupsZ) {
     long most = context.properties().limits().mostGroups();
     VK10.vkCmdBindPipeline(commands, VK10.VK_PIPELINE_BIND_POINT_COMPUTE, kernel.pipeline());
     try (MemoryStack stack = MemoryStack.stackPush()) {

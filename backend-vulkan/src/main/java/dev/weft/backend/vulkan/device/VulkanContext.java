@@ -82,8 +82,7 @@ final class VulkanContext {
               .physicalDevice(properties.handle())
               .device(device)
               .vulkanApiVersion(VK12.VK_API_VERSION_1_2)
-              .pVulkanFunctions(
-                  VmaVulkanFunctions.calloc(stack).set(vulkan.instance(), device));
+              .pVulkanFunctions(VmaVulkanFunctions.calloc(stack).set(vulkan.instance(), device));
       Result.check("vmaCreateAllocator", Vma.vmaCreateAllocator(info, handle));
       allocator = handle.get(0);
     } catch (Throwable t) {
@@ -114,8 +113,7 @@ final class VulkanContext {
               .bufferDeviceAddress(true)
               .timelineSemaphore(true)
               .hostQueryReset(true);
-      VkPhysicalDeviceFeatures2 features =
-          VkPhysicalDeviceFeatures2.calloc(stack).sType$Default();
+      VkPhysicalDeviceFeatures2 features = VkPhysicalDeviceFeatures2.calloc(stack).sType$Default();
       features.features().shaderInt64(true).shaderInt16(true);
       VkDeviceCreateInfo info =
           VkDeviceCreateInfo.calloc(stack)
@@ -125,8 +123,7 @@ final class VulkanContext {
               .pNext(eleven)
               .pNext(twelve);
       PointerBuffer handle = stack.mallocPointer(1);
-      Result.check(
-          "vkCreateDevice", VK10.vkCreateDevice(properties.handle(), info, null, handle));
+      Result.check("vkCreateDevice", VK10.vkCreateDevice(properties.handle(), info, null, handle));
       return new VkDevice(handle.get(0), properties.handle(), info);
     }
   }

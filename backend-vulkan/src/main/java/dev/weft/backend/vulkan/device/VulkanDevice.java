@@ -38,11 +38,7 @@ public final class VulkanDevice implements ComputeDevice {
   private final Thread atShutdown = new Thread(this::release, "weft-vulkan-shutdown");
 
   private VulkanDevice(
-      Operations operations,
-      Vulkan vulkan,
-      VulkanContext context,
-      Pipelines pipelines,
-      int index) {
+      Operations operations, Vulkan vulkan, VulkanContext context, Pipelines pipelines, int index) {
     this.operations = operations;
     this.vulkan = vulkan;
     this.context = context;

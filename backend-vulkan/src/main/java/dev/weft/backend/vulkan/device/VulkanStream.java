@@ -160,8 +160,7 @@ final class VulkanStream implements ComputeStream {
               .level(VK10.VK_COMMAND_BUFFER_LEVEL_PRIMARY)
               .commandBufferCount(1);
       PointerBuffer handle = stack.mallocPointer(1);
-      Result.check(
-          "vkAllocateCommandBuffers", VK10.vkAllocateCommandBuffers(device, info, handle));
+      Result.check("vkAllocateCommandBuffers", VK10.vkAllocateCommandBuffers(device, info, handle));
       return new VkCommandBuffer(handle.get(0), device);
     }
   }
@@ -272,8 +271,7 @@ final class VulkanStream implements ComputeStream {
   // ---- transfers
 
   /** To the device; recording reads the source. */
-  private record Upload(
-      VulkanContext context, MemorySegment source, long target, long targetOffset)
+  private record Upload(VulkanContext context, MemorySegment source, long target, long targetOffset)
       implements Command {
     @Override
     public void record(Submission submission) {
@@ -355,8 +353,7 @@ final class VulkanStream implements ComputeStream {
   public void fill(BackendMemory target, long targetOffset, long bytes, byte value) {
     if (bytes != 0) {
       VulkanMemory to = (VulkanMemory) target;
-      enqueue(submission ->
-          submission.fill(to.buffer(), to.offset() + targetOffset, bytes, value));
+      enqueue(submission -> submission.fill(to.buffer(), to.offset() + targetOffset, bytes, value));
     }
   }
 

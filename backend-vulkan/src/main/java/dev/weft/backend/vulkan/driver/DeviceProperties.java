@@ -211,8 +211,7 @@ public record DeviceProperties(
   private static QueueFamily queueFamily(VkPhysicalDevice handle, MemoryStack stack) {
     IntBuffer count = stack.mallocInt(1);
     VK10.vkGetPhysicalDeviceQueueFamilyProperties(handle, count, null);
-    VkQueueFamilyProperties.Buffer families =
-        VkQueueFamilyProperties.malloc(count.get(0), stack);
+    VkQueueFamilyProperties.Buffer families = VkQueueFamilyProperties.malloc(count.get(0), stack);
     VK10.vkGetPhysicalDeviceQueueFamilyProperties(handle, count, families);
     QueueFamily found = new QueueFamily(-1, 0, 0);
     for (int i = 0; i < count.get(0); i++) {

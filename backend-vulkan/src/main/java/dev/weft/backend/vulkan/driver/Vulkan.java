@@ -189,8 +189,7 @@ public final class Vulkan implements AutoCloseable {
   private static boolean hasLayer(MemoryStack stack) {
     IntBuffer count = stack.mallocInt(1);
     Result.check(
-        "vkEnumerateInstanceLayerProperties",
-        VK10.vkEnumerateInstanceLayerProperties(count, null));
+        "vkEnumerateInstanceLayerProperties", VK10.vkEnumerateInstanceLayerProperties(count, null));
     try (VkLayerProperties.Buffer layers = VkLayerProperties.malloc(count.get(0))) {
       Result.check(
           "vkEnumerateInstanceLayerProperties",
@@ -229,15 +228,13 @@ public final class Vulkan implements AutoCloseable {
     try (MemoryStack stack = MemoryStack.stackPush()) {
       IntBuffer count = stack.mallocInt(1);
       Result.check(
-          "vkEnumeratePhysicalDevices",
-          VK10.vkEnumeratePhysicalDevices(instance, count, null));
+          "vkEnumeratePhysicalDevices", VK10.vkEnumeratePhysicalDevices(instance, count, null));
       if (count.get(0) == 0) {
         return;
       }
       PointerBuffer handles = stack.mallocPointer(count.get(0));
       Result.check(
-          "vkEnumeratePhysicalDevices",
-          VK10.vkEnumeratePhysicalDevices(instance, count, handles));
+          "vkEnumeratePhysicalDevices", VK10.vkEnumeratePhysicalDevices(instance, count, handles));
       for (int i = 0; i < count.get(0); i++) {
         DeviceProperties properties =
             DeviceProperties.of(new VkPhysicalDevice(handles.get(i), instance));

@@ -21,9 +21,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A device's pipeline cache on disk. Processes may share it: it is written to a file of its own and
- * then renamed; the last one wins. Drivers are known to trust such data, so it bears a checksum, and
- * its header must name this device and driver before a driver sees it. Nothing that goes wrong here
- * stops a pipeline from being made: it is said once, and that is all.
+ * then renamed; the last one wins. Drivers are known to trust such data, so it bears a checksum,
+ * and its header must name this device and driver before a driver sees it. Nothing that goes wrong
+ * here stops a pipeline from being made: it is said once, and that is all.
  */
 public final class PipelineCacheFile {
   static final String FOLDER_PROPERTY = "weft.vulkan.cache";
@@ -45,8 +45,7 @@ public final class PipelineCacheFile {
   private final AtomicBoolean complained = new AtomicBoolean();
   private int writtenBytes;
 
-  private PipelineCacheFile(
-      @Nullable Path folder, int vendorId, int deviceId, String cacheUuid) {
+  private PipelineCacheFile(@Nullable Path folder, int vendorId, int deviceId, String cacheUuid) {
     this.vendorId = vendorId;
     this.deviceId = deviceId;
     uuid = HexFormat.of().parseHex(cacheUuid);

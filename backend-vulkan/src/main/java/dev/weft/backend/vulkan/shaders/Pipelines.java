@@ -114,8 +114,7 @@ public final class Pipelines {
       }
     }
     int threads =
-        Math.min(
-            Math.min(MOST_THREADS, mine.size()), Runtime.getRuntime().availableProcessors());
+        Math.min(Math.min(MOST_THREADS, mine.size()), Runtime.getRuntime().availableProcessors());
     if (threads <= 1) {
       mine.forEach(this::complete);
     } else {
@@ -170,10 +169,7 @@ public final class Pipelines {
         stage.pSpecializationInfo(specialisation(values, stack));
       }
       VkComputePipelineCreateInfo.Buffer info =
-          VkComputePipelineCreateInfo.calloc(1, stack)
-              .sType$Default()
-              .stage(stage)
-              .layout(layout);
+          VkComputePipelineCreateInfo.calloc(1, stack).sType$Default().stage(stage).layout(layout);
       LongBuffer handle = stack.mallocLong(1);
       Result.check(
           "vkCreateComputePipelines(" + name + ")",

@@ -295,7 +295,6 @@ class VulkanDeviceTest {
     }
   }
 
-
   @Test
   void manyArgumentsLieInMemory() {
     try (Arena arena = Arena.ofConfined();
@@ -326,8 +325,7 @@ class VulkanDeviceTest {
       MemorySegment out = arena.allocate(2L * groups, 64);
       stream.fill(y, 0, 2L * groups, (byte) 0);
       stream.arguments().region(new Region(y, 0));
-      stream.dispatch(
-          device.kernel(KernelName.of("test/scale", "numbers")), groups, 1, 1, 64);
+      stream.dispatch(device.kernel(KernelName.of("test/scale", "numbers")), groups, 1, 1, 64);
       stream.download(y, 0, out);
       stream.synchronize();
       for (int i = 0; i < groups; i++) {

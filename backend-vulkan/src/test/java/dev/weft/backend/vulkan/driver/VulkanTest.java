@@ -23,9 +23,9 @@ class VulkanTest {
     Result.check("vkQueueSubmit", Result.SUCCESS);
     assertThrows(
         DeviceLostException.class, () -> Result.check("vkQueueSubmit", Result.DEVICE_LOST));
-    DeviceException e = assertInstanceOf(DeviceException.class, Result.failure("vkQueueSubmit", -1));
-    assertEquals(
-        "vkQueueSubmit failed with VK_ERROR_OUT_OF_HOST_MEMORY (-1)", e.getMessage());
+    DeviceException e =
+        assertInstanceOf(DeviceException.class, Result.failure("vkQueueSubmit", -1));
+    assertEquals("vkQueueSubmit failed with VK_ERROR_OUT_OF_HOST_MEMORY (-1)", e.getMessage());
     assertEquals(-1, e.code());
   }
 

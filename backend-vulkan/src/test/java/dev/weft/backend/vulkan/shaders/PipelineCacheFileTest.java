@@ -86,7 +86,6 @@ class PipelineCacheFileTest {
         Path.of("/x/weft/vulkan"),
         PipelineCacheFile.folder(null, Map.of("XDG_CACHE_HOME", "/x"), "/home/u"));
     assertEquals(
-        Path.of("/home/u/.cache/weft/vulkan"),
-        PipelineCacheFile.folder(null, Map.of(), "/home/u"));
+        Path.of("/home/u/.cache/weft/vulkan"), PipelineCacheFile.folder(null, Map.of(), "/home/u"));
   }
 }

@@ -38,8 +38,7 @@ class ShaderLibraryTest {
   @Test
   void whatWasNotCompiledIsNamed() {
     KernelName name = KernelName.of("conv1d/forward", "conv1d_forward").with("TYPE", 7);
-    IllegalStateException e =
-        assertThrows(IllegalStateException.class, () -> library.module(name));
+    IllegalStateException e = assertThrows(IllegalStateException.class, () -> library.module(name));
     assertTrue(String.valueOf(e.getMessage()).contains("conv1d_forward{TYPE=7}"), e.getMessage());
   }
 }
