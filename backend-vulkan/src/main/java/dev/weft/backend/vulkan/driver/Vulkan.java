@@ -142,7 +142,8 @@ public final class Vulkan implements AutoCloseable {
 
   private static VkDebugUtilsMessengerCallbackEXT callback(ValidationMessages messages) {
     return VkDebugUtilsMessengerCallbackEXT.create((severity, types, data, user) -> {
-      messages.add(VkDebugUtilsMessengerCallbackDataEXT.create(data).pMessageString());
+      var complaint = VkDebugUtilsMessengerCallbackDataEXT.create(data);
+      messages.add(String.valueOf(complaint.pMessageString()));
       return VK10.VK_FALSE;
     });
   }
