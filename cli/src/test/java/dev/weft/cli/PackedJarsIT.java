@@ -43,7 +43,7 @@ class PackedJarsIT {
       List.of(
           // Backends that call natives have to be named: they are modules of their own here.
           "--enable-native-access=dev.weft.backend.cuda,jcuda,dev.weft.backend.opencl,jocl,"
-              + "dev.weft.backend.vulkan,org.lwjgl",
+              + "dev.weft.backend.vulkan,org.lwjgl,org.lwjgl.vma",
           "--add-modules",
           "jdk.incubator.vector,ALL-MODULE-PATH",
           "--sun-misc-unsafe-memory-access=allow",

@@ -111,7 +111,7 @@ public final class Vulkan implements AutoCloseable {
       throw new NotUsableException(
           "native access is not allowed to Weft's Vulkan backend",
           "start java with --enable-native-access=ALL-UNNAMED (class path), or"
-              + " dev.weft.backend.vulkan,org.lwjgl (module path)",
+              + " dev.weft.backend.vulkan,org.lwjgl,org.lwjgl.vma (module path)",
           e);
     }
     try {
