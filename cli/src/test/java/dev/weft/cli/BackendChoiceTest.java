@@ -31,7 +31,12 @@ class BackendChoiceTest {
       CommandLineRun.of(with(arguments, "--backend", "metal"))
           // With a GPU, opencl stands before cpu.
           .failedWithOneLine(
-              2, "backend 'metal'", "expected one of [cuda, ", "cpu", "opencl", ", reference, vulkan]");
+              2,
+              "backend 'metal'",
+              "expected one of [cuda, ",
+              "cpu",
+              "opencl",
+              ", reference, vulkan]");
     }
     assertFalse(Files.exists(folder.resolve("out")), "nothing is made for a run that cannot be");
   }
