@@ -33,12 +33,14 @@ import org.lwjgl.util.shaderc.ShadercIncludeResolve;
 import org.lwjgl.util.shaderc.ShadercIncludeResult;
 import org.lwjgl.util.shaderc.ShadercIncludeResultRelease;
 
-// Compiles the shaders that kernels.txt in the first folder lists to SPIR-V in the second, and validates them. Run from
+// Compiles the shaders that kernels.txt in the first folder lists to SPIR-V in the second, and
+// validates them. Run from
 // source by the Maven build. What has not changed since the last run is kept.
 //
 // Writes index.txt beside the modules, which the backend reads at run time. A line of it:
 //   FILE HASH GROUP_SIZE pushed|stored SOURCE FUNCTION NAME=VALUE... NAME@ID...
-// with the constants that the module was compiled with, and the ids of its specialisation constants.
+// with the constants that the module was compiled with, and the ids of its specialisation
+// constants.
 
 /** A line of kernels.txt. */
 record Shader(String source, String function, SortedMap<String, Integer> constants) {
@@ -66,7 +68,8 @@ record Compiled(String indexLine, boolean fresh) {}
 
 final Pattern groupSize = Pattern.compile("\\blocal_size_x\\s*=\\s*(\\d+)");
 final Pattern specialised =
-    Pattern.compile("layout\\s*\\(\\s*constant_id\\s*=\\s*(\\d+)\\s*\\)\\s*const\\s+\\w+\\s+(\\w+)");
+    Pattern.compile(
+        "layout\\s*\\(\\s*constant_id\\s*=\\s*(\\d+)\\s*\\)\\s*const\\s+\\w+\\s+(\\w+)");
 final Pattern stored = Pattern.compile("\\bbuffer\\s+Arguments\\b");
 final Pattern pushed = Pattern.compile("\\bstruct\\s+Arguments\\b");
 
@@ -137,28 +140,30 @@ void main(String[] arguments) throws Exception {
 
 Compiled compile(Shader shader, String before) throws Exception {
   long options = shaderc_compile_options_initialize();
-  var resolve = ShadercIncludeResolve.create((user, requested, type, requesting, depth) -> {
-    String name = memUTF8(requested);
-    String text = "";
-    String path = "";
-    try {
-      Path file = Path.of(memUTF8(requesting)).resolveSibling(name).normalize();
-      text = Files.readString(file);
-      path = file.toString();
-    } catch (java.io.IOException e) {
-      text = "cannot be read: " + e; // an empty name makes it the error message
-    }
-    return ShadercIncludeResult.calloc()
-        .source_name(memUTF8(path, false))
-        .content(memUTF8(text, false))
-        .address();
-  });
-  var release = ShadercIncludeResultRelease.create((user, result) -> {
-    var included = ShadercIncludeResult.create(result);
-    memFree(included.source_name());
-    memFree(included.content());
-    included.free();
-  });
+  var resolve =
+      ShadercIncludeResolve.create((user, requested, type, requesting, depth) -> {
+        String name = memUTF8(requested);
+        String text = "";
+        String path = "";
+        try {
+          Path file = Path.of(memUTF8(requesting)).resolveSibling(name).normalize();
+          text = Files.readString(file);
+          path = file.toString();
+        } catch (java.io.IOException e) {
+          text = "cannot be read: " + e; // an empty name makes it the error message
+        }
+        return ShadercIncludeResult.calloc()
+            .source_name(memUTF8(path, false))
+            .content(memUTF8(text, false))
+            .address();
+      });
+  var release =
+      ShadercIncludeResultRelease.create((user, result) -> {
+        var included = ShadercIncludeResult.create(result);
+        memFree(included.source_name());
+        memFree(included.content());
+        included.free();
+      });
   try {
     shaderc_compile_options_set_target_env(
         options, shaderc_target_env_vulkan, shaderc_env_version_vulkan_1_2);
@@ -170,18 +175,22 @@ Compiled compile(Shader shader, String before) throws Exception {
         shaderc_compile_options_add_macro_definition(options, name, value.toString()));
     Path source = from.resolve(shader.source + ".comp");
     String text = Files.readString(source);
-    String whole = new String(
-        result(shaderc_compile_into_preprocessed_text(
-            compiler, text, shaderc_compute_shader, source.toString(), "main", options)),
-        StandardCharsets.UTF_8);
+    String whole =
+        new String(
+            result(
+                shaderc_compile_into_preprocessed_text(
+                    compiler, text, shaderc_compute_shader, source.toString(), "main", options)),
+            StandardCharsets.UTF_8);
     String hash = hash(whole);
     String line = indexLine(shader, hash, whole);
     Path target = to.resolve(shader.file());
     if (line.equals(before) && Files.exists(target)) {
       return new Compiled(line, false);
     }
-    byte[] spirv = result(shaderc_compile_into_spv(
-        compiler, text, shaderc_compute_shader, source.toString(), "main", options));
+    byte[] spirv =
+        result(
+            shaderc_compile_into_spv(
+                compiler, text, shaderc_compute_shader, source.toString(), "main", options));
     validate(spirv);
     Files.write(target, spirv);
     return new Compiled(line, true);
@@ -209,7 +218,8 @@ byte[] result(long result) {
 /** Of the text with all includes and macros, less the paths in it, and of the compiler. */
 String hash(String preprocessed) throws Exception {
   String text = Version.getVersion() + preprocessed.replace(from.toString(), "");
-  byte[] digest = MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
+  byte[] digest =
+      MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
   return HexFormat.of().formatHex(digest, 0, 16);
 }
 
@@ -226,7 +236,8 @@ String indexLine(Shader shader, String hash, String preprocessed) {
   line.append(' ').append(hash).append(' ').append(size.group(1));
   line.append(isPushed ? " pushed " : " stored ").append(shader.source);
   line.append(' ').append(shader.function);
-  shader.constants.forEach((name, value) -> line.append(' ').append(name).append('=').append(value));
+  shader.constants.forEach(
+      (name, value) -> line.append(' ').append(name).append('=').append(value));
   Matcher constant = specialised.matcher(preprocessed);
   while (constant.find()) {
     line.append(' ').append(constant.group(2)).append('@').append(constant.group(1));
