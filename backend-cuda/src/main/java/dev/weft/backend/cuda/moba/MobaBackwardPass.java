@@ -69,11 +69,10 @@ final class MobaBackwardPass {
       Map<BackwardVariant.Stage, Stage> found = new EnumMap<>(BackwardVariant.Stage.class);
       for (BackwardVariant.Stage stage : BackwardVariant.Stage.values()) {
         BackwardVariant.aligned(stage, spec)
-            .ifPresent(
-                variant ->
-                    device
-                        .findKernel(variant.kernel())
-                        .ifPresent(kernel -> found.put(stage, new Stage(variant, kernel))));
+            .ifPresent(variant ->
+                device
+                    .findKernel(variant.kernel())
+                    .ifPresent(kernel -> found.put(stage, new Stage(variant, kernel))));
       }
       Stage keys = found.get(BackwardVariant.Stage.KEYS);
       Stage list = found.get(BackwardVariant.Stage.LIST);
