@@ -9,6 +9,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.IntBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -42,19 +45,35 @@ import org.lwjgl.util.shaderc.ShadercIncludeResultRelease;
 // with the constants that the module was compiled with, and the ids of its specialisation
 // constants.
 
-/** A line of kernels.txt. */
+/** A module. */
 record Shader(String source, String function, SortedMap<String, Integer> constants) {
-  static Shader of(String line) {
+  /** Those of a line of kernels.txt: all combinations of functions and of values between bars. */
+  static List<Shader> of(String line) {
     String[] words = line.strip().split("\\s+");
     if (words.length < 2) {
       throw new IllegalArgumentException("kernels.txt: '" + line + "' has no source and function");
     }
-    var constants = new TreeMap<String, Integer>();
+    List<Shader> shaders = new ArrayList<>();
+    for (String function : words[1].split("\\|")) {
+      shaders.add(new Shader(words[0], function, new TreeMap<>()));
+    }
     for (int i = 2; i < words.length; i++) {
       String[] constant = words[i].split("=", 2);
-      constants.put(constant[0], Integer.valueOf(constant[1]));
+      List<Shader> more = new ArrayList<>();
+      for (Shader shader : shaders) {
+        for (String value : constant[1].split("\\|")) {
+          more.add(shader.with(constant[0], Integer.parseInt(value)));
+        }
+      }
+      shaders = more;
     }
-    return new Shader(words[0], words[1], constants);
+    return shaders;
+  }
+
+  Shader with(String name, int value) {
+    var more = new TreeMap<>(constants);
+    more.put(name, value);
+    return new Shader(source, function, more);
   }
 
   String file() {
@@ -66,7 +85,6 @@ record Shader(String source, String function, SortedMap<String, Integer> constan
 
 record Compiled(String indexLine, boolean fresh) {}
 
-final Pattern groupSize = Pattern.compile("\\blocal_size_x\\s*=\\s*(\\d+)");
 final Pattern specialised =
     Pattern.compile(
         "layout\\s*\\(\\s*constant_id\\s*=\\s*(\\d+)\\s*\\)\\s*const\\s+\\w+\\s+(\\w+)");
@@ -84,7 +102,7 @@ void main(String[] arguments) throws Exception {
   List<Shader> shaders = new ArrayList<>();
   for (String line : Files.readAllLines(from.resolve("kernels.txt"))) {
     if (!line.isBlank() && !line.startsWith("#")) {
-      shaders.add(Shader.of(line));
+      shaders.addAll(Shader.of(line));
     }
   }
   Map<String, String> before = new HashMap<>();
@@ -182,10 +200,11 @@ Compiled compile(Shader shader, String before) throws Exception {
                     compiler, text, shaderc_compute_shader, source.toString(), "main", options)),
             StandardCharsets.UTF_8);
     String hash = hash(whole);
-    String line = indexLine(shader, hash, whole);
     Path target = to.resolve(shader.file());
-    if (line.equals(before) && Files.exists(target)) {
-      return new Compiled(line, false);
+    if (before != null
+        && before.startsWith(shader.file() + " " + hash + " ")
+        && Files.exists(target)) {
+      return new Compiled(before, false);
     }
     byte[] spirv =
         result(
@@ -193,7 +212,7 @@ Compiled compile(Shader shader, String before) throws Exception {
                 compiler, text, shaderc_compute_shader, source.toString(), "main", options));
     validate(spirv);
     Files.write(target, spirv);
-    return new Compiled(line, true);
+    return new Compiled(indexLine(shader, hash, whole, groupSize(spirv)), true);
   } finally {
     shaderc_compile_options_release(options);
     resolve.free();
@@ -223,17 +242,29 @@ String hash(String preprocessed) throws Exception {
   return HexFormat.of().formatHex(digest, 0, 16);
 }
 
-String indexLine(Shader shader, String hash, String preprocessed) {
-  Matcher size = groupSize.matcher(preprocessed);
-  if (!size.find()) {
-    throw new IllegalArgumentException("no local_size_x in a layout");
+/** Work-items of a group, as the module's LocalSize has them; all lie along x. */
+int groupSize(byte[] spirv) {
+  final int executionMode = 16; // OpExecutionMode
+  final int localSize = 17;
+  IntBuffer words = ByteBuffer.wrap(spirv).order(ByteOrder.LITTLE_ENDIAN).asIntBuffer();
+  for (int at = 5; at < words.limit(); at += words.get(at) >>> 16) {
+    if ((words.get(at) & 0xffff) == executionMode && words.get(at + 2) == localSize) {
+      if (words.get(at + 4) != 1 || words.get(at + 5) != 1) {
+        throw new IllegalArgumentException("groups must lie along x");
+      }
+      return words.get(at + 3);
+    }
   }
+  throw new IllegalArgumentException("the size of a group must be a constant of the module");
+}
+
+String indexLine(Shader shader, String hash, String preprocessed, int groupSize) {
   boolean isPushed = pushed.matcher(preprocessed).find();
   if (isPushed == stored.matcher(preprocessed).find()) {
     throw new IllegalArgumentException("there must be PUSHED_ARGUMENTS or STORED_ARGUMENTS");
   }
   var line = new StringBuilder(shader.file());
-  line.append(' ').append(hash).append(' ').append(size.group(1));
+  line.append(' ').append(hash).append(' ').append(groupSize);
   line.append(isPushed ? " pushed " : " stored ").append(shader.source);
   line.append(' ').append(shader.function);
   shader.constants.forEach(

@@ -19,8 +19,10 @@ module dev.weft.gpu {
       dev.weft.backend.vulkan;
   exports dev.weft.gpu.moba to
       dev.weft.backend.cuda,
-      dev.weft.backend.opencl;
+      dev.weft.backend.opencl,
+      dev.weft.backend.vulkan;
   exports dev.weft.gpu.moe to
       dev.weft.backend.cuda,
-      dev.weft.backend.opencl;
+      dev.weft.backend.opencl,
+      dev.weft.backend.vulkan;
 }

@@ -7,28 +7,40 @@ import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.conv1d.Conv1dRecipe;
+import dev.weft.gpu.moba.MobaRecipe;
+import dev.weft.gpu.moe.MoeRecipe;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.spi.BackendKernel;
 
 /** What this backend computes: the recipes of the portable backends. */
 final class VulkanOperations implements Operations {
+  /** Whether there are shaders. */
+  private static final boolean HAS_MOBA = Boolean.getBoolean("weft.vulkan.moba");
+
+  private static final boolean HAS_MOE = Boolean.getBoolean("weft.vulkan.moe");
+
   @Override
   public Support supports(ComputeTraits traits, OperationSpec<?> spec) {
-    if (spec instanceof CausalConv1dSpec conv) {
-      return Conv1dRecipe.supports(traits, conv);
-    }
-    if (spec instanceof MobaAttentionSpec || spec instanceof MoeDispatchSpec) {
-      return Support.no(spec.operation() + " is not there yet in the Vulkan backend");
-    }
-    return Support.no("the Vulkan backend does not know the operation " + spec.operation());
+    return switch (spec) {
+      case CausalConv1dSpec conv -> Conv1dRecipe.supports(traits, conv);
+      case MobaAttentionSpec moba -> HAS_MOBA ? MobaRecipe.supports(traits, moba) : notYet(spec);
+      case MoeDispatchSpec moe -> HAS_MOE ? MoeRecipe.supports(traits, moe) : notYet(spec);
+      default -> Support.no("the Vulkan backend does not know the operation " + spec.operation());
+    };
+  }
+
+  private static Support notYet(OperationSpec<?> spec) {
+    return Support.no(spec.operation() + " is not there yet in the Vulkan backend");
   }
 
   @Override
   public BackendKernel prepare(ComputeDevice device, OperationSpec<?> spec) {
-    if (spec instanceof CausalConv1dSpec conv) {
-      return new Conv1dRecipe(device, conv);
-    }
-    throw new IllegalArgumentException(spec + " is not supported");
+    return switch (spec) {
+      case CausalConv1dSpec conv -> new Conv1dRecipe(device, conv);
+      case MobaAttentionSpec moba -> new MobaRecipe(device, moba);
+      case MoeDispatchSpec moe -> new MoeRecipe(device, moe);
+      default -> throw new IllegalArgumentException(spec + " is not supported");
+    };
   }
 }

@@ -70,6 +70,9 @@ public record DeviceProperties(
   private static final int VENDOR_INTEL = 0x8086;
   private static final int USUAL_COMPUTE_UNITS = 16;
 
+  /** Of the tiles that modules are compiled with, whatever the subgroups of the device. */
+  private static final int WAVE = 32;
+
   /** What sort of device it is, the preferred first. */
   public enum Kind {
     GPU(DeviceDescriptor.Kind.GPU),
@@ -294,7 +297,7 @@ public record DeviceProperties(
         limits.mostGroupSize,
         limits.localBytes,
         MatrixUnits.NONE,
-        limits.waveSize,
+        WAVE,
         kind == Kind.CPU);
   }
 
