@@ -12,13 +12,15 @@
 
 namespace weft {
 
-// 8 or 16 bytes into shared memory, as part of the current copy group.
+// 8 or 16 bytes into shared memory, as part of the current copy group; by way of the L1 where `cached` or of 8 bytes.
 template <int kBytes>
-__device__ __forceinline__ void copyAsync(uint32_t to, const void* from) {
-  if constexpr (kBytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
-  } else {
+__device__ __forceinline__ void copyAsync(uint32_t to, const void* from, bool cached) {
+  if constexpr (kBytes == 8) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(to), "l"(from));
+  } else if (cached) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
+  } else {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
   }
 }
 __device__ __forceinline__ void closeCopyGroup() { asm volatile("cp.async.commit_group;"); }
@@ -43,6 +45,11 @@ struct Column {
   const void* base;
   i64 pitch;
   int channel, type;
+
+  // Whether neighbouring threads' reads of a row may meet within a line of the L1.
+  __device__ __forceinline__ bool sharesLines(int elementBytes) const {
+    return ((reinterpret_cast<uint64_t>(base) | static_cast<uint64_t>(pitch * elementBytes)) & 127) != 0;
+  }
 };
 
 // kTensors tensors are read in step, row by row.
@@ -54,6 +61,9 @@ struct RowsInRegisters {
 #pragma unroll
     for (int n = 0; n < kTensors; n++) rows[u][n].template load<true>(from[n].base, t * from[n].pitch + from[n].channel, from[n].type);
   }
+
+  // Forgets rows that have set out; before another start.
+  __device__ __forceinline__ void drop() {}
 
   // Sets out for the rows from `first` on that lie before `limit`.
   __device__ __forceinline__ void start(const Column (&from)[kTensors], int first, int limit) {
@@ -80,6 +90,7 @@ struct RowsInRing {
   static constexpr int kRowBytes = E::kBytes * V, kTensor = kThreads * kRowBytes, kStride = kTensors * kTensor;
   static_assert(kRowBytes == 8 || kRowBytes == 16, "what cp.async copies");
   uint32_t first, at;  // this thread's slots: the first, and that of the oldest row
+  bool cached = false;
 
   __device__ __forceinline__ RowsInRing() {
     __shared__ alignas(16) unsigned char slots[kDepth * kStride];
@@ -87,15 +98,17 @@ struct RowsInRing {
     at = first;
   }
 
-  static __device__ __forceinline__ void fetch(const Column (&from)[kTensors], uint32_t slot, int t) {
+  __device__ __forceinline__ void fetch(const Column (&from)[kTensors], uint32_t slot, int t) const {
 #pragma unroll
     for (int n = 0; n < kTensors; n++) {
-      copyAsync<kRowBytes>(slot + n * kTensor, static_cast<const char*>(from[n].base) + (t * from[n].pitch + from[n].channel) * E::kBytes);
+      copyAsync<kRowBytes>(slot + n * kTensor, static_cast<const char*>(from[n].base) + (t * from[n].pitch + from[n].channel) * E::kBytes, cached);
     }
   }
 
+  __device__ __forceinline__ void drop() { awaitCopies(); }
+
   __device__ __forceinline__ void start(const Column (&from)[kTensors], int row, int limit) {
-    awaitCopies();  // of rows that are not wanted any more
+    cached = from[0].sharesLines(E::kBytes);
     at = first;
 #pragma unroll
     for (int u = 0; u < kDepth; u++) {

@@ -90,13 +90,27 @@ struct Backward {
 #pragma unroll
       for (int k = 0; k < W; k++) dw[k][i] = 0;
     }
+    // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but nothing
+    // is computed from them.)
+    Ahead ahead;
+    Column columns[2] = {{a.x, a.xPitch, c, a.xType}, {a.dout, a.doutPitch, c, a.xType}};
+    Row<E, V> before[W - 1];
     Taps<W, V> taps;
-    if (live) taps.load(a.weights, a.weightPitch, c);
+    if (live) {
+      if constexpr (kRing) {
+        ahead.start(columns, from, to);
+#pragma unroll
+        for (int j = 0; j < W - 1; j++)
+          if (from - (W - 1) + j >= 0) before[j].template load<true>(a.x, (from - (W - 1) + j) * a.xPitch + c, a.xType);
+      }
+      taps.load(a.weights, a.weightPitch, c);
+    }
     Sequences q{a.cu, a.sequences, a.tokens};
     int s = sequenceOf(q, from);
     if (!live) return;
     if (s < 0) s = 0;
     int t = from;
+    bool onTheirWay = kRing;  // the rows from `from` on
     for (; s < a.sequences && t < to; s++) {
       int start = q.start(s), end = q.end(s);
       t = max(t, start);
@@ -105,8 +119,10 @@ struct Backward {
       if (skipped(s)) {
         skip(s, start, t, stop);
       } else {
-        segment(taps, Segment{s, start, end, t, stop, hasInitial(s)});
+        Segment rows{s, start, end, t, stop, hasInitial(s)};
+        segment(taps, rows, columns, ahead, onTheirWay && t == from && (from + kAhead <= to || rows.limit() <= to), before);
       }
+      onTheirWay = false;
       t = stop;
     }
     if (a.partial) {
@@ -172,6 +188,9 @@ struct Backward {
     int sequence, start, end;  // the sequence's tokens
     int from, stop;            // the tile's part of them
     bool had;                  // an initial state
+
+    // Where the rows that it reads end: the last rows of the tile need the g of the W-1 after them.
+    __device__ __forceinline__ int limit() const { return static_cast<int>(min(static_cast<i64>(stop) + W - 1, static_cast<i64>(end))); }
   };
 
   // A row near an end of the segment, with every check. Rows from `end` on have g = 0.
@@ -193,15 +212,19 @@ struct Backward {
 
   // The first W-1 rows, which complete dinitial or nothing; those after them within the tile, which all do the
   // same; and the W-1 rows past the tile's end, whose g the last rows of the tile need.
-  __device__ __forceinline__ void segment(const Taps<W, V>& taps, const Segment& q) {
+  __device__ __forceinline__ void segment(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead, bool onTheirWay,
+                                          const Row<E, V> (&before)[W - 1]) {
+    int limit = kRing ? q.limit() : q.stop;
     Row<E, V> xEdge[W - 1], dEdge[W - 1];
-    Column columns[2] = {{a.x, a.xPitch, c, a.xType}, {a.dout, a.doutPitch, c, a.xType}};
-    Ahead ahead;
+    if (!onTheirWay) ahead.drop();
+    if constexpr (kRing) {
+      if (!onTheirWay) ahead.start(columns, q.from, limit);
+    } else {
 #pragma unroll
-    for (int u = 0; u < W - 1; u++)
-      if (q.from + u < q.end) load(xEdge[u], dEdge[u], q.from + u);
-    int first = min(q.from + W - 1, q.stop);  // of the rows in between
-    ahead.start(columns, first, q.stop);
+      for (int u = 0; u < W - 1; u++)
+        if (q.from + u < q.end) load(xEdge[u], dEdge[u], q.from + u);
+      ahead.start(columns, min(q.from + W - 1, q.stop), limit);
+    }
     float x[W - 1][V], g[W - 1][V];
 #pragma unroll
     for (int j = 0; j < W - 1; j++) {
@@ -209,7 +232,11 @@ struct Backward {
       Row<E, V> row;
       row.zero();
       if (r >= 0) {
-        row.template load<true>(a.x, (q.start + r) * a.xPitch + c, a.xType);
+        if (onTheirWay) {
+          row = before[j];
+        } else {
+          row.template load<true>(a.x, (q.start + r) * a.xPitch + c, a.xType);
+        }
         row.widen(x[j], a.xType);
       } else {
         if (q.had) row = Columns<E, W, V>(a.initial, q.sequence, c, a.initialMode, a.stateType).get(r + W - 1);
@@ -218,44 +245,59 @@ struct Backward {
 #pragma unroll
       for (int i = 0; i < V; i++) g[j][i] = 0;
     }
-#pragma unroll
-    for (int u = 0; u < W - 1; u++) edge(taps, q, static_cast<i64>(q.from) + u, xEdge[u], dEdge[u], x, g);
+    edges(taps, q, columns, ahead, limit, q.from, static_cast<i64>(q.from) + W - 1, xEdge, dEdge, x, g);
     i64 t = static_cast<i64>(q.from) + W - 1;
     if (q.from + (W - 1) < q.stop) {
-      rows(taps, q, columns, ahead, x, g);
+      rows(taps, q, columns, ahead, limit, x, g);
       t = q.stop;
     }
+    if constexpr (!kRing) {
 #pragma unroll
-    for (int u = 0; u < W - 1; u++)
-      if (t + u < q.end) load(xEdge[u], dEdge[u], static_cast<int>(t) + u);
+      for (int u = 0; u < W - 1; u++)
+        if (t + u < q.end) load(xEdge[u], dEdge[u], static_cast<int>(t) + u);
+    }
+    edges(taps, q, columns, ahead, limit, t, static_cast<i64>(q.stop) + W - 1, xEdge, dEdge, x, g);
+  }
+
+  // W-1 rows from t on that lie before `stop`: from the ring, or given.
+  __device__ __forceinline__ void edges(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead, int limit, i64 t, i64 stop,
+                                        const Row<E, V> (&xEdge)[W - 1], const Row<E, V> (&dEdge)[W - 1], float (&x)[W - 1][V], float (&g)[W - 1][V]) {
 #pragma unroll
-    for (int u = 0; u < W - 1; u++)
-      if (t + u < static_cast<i64>(q.stop) + W - 1) edge(taps, q, t + u, xEdge[u], dEdge[u], x, g);
+    for (int u = 0; u < W - 1; u++) {
+      if (t + u >= stop) break;
+      if constexpr (kRing) {
+        Row<E, V> taken[1][2];
+        if (t + u < limit) ahead.template take<false, 1>(taken, u, columns, static_cast<int>(t) + u, limit);
+        edge(taps, q, t + u, taken[0][0], taken[0][1], x, g);
+      } else {
+        edge(taps, q, t + u, xEdge[u], dEdge[u], x, g);
+      }
+    }
   }
 
   // Rows from + W-1 .. stop: each has a g, is summed, and completes a dx that no dfinal reaches.
-  __device__ __forceinline__ void rows(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead,
+  __device__ __forceinline__ void rows(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead, int limit,
                                        float (&x)[W - 1][V], float (&g)[W - 1][V]) {
     int t = q.from + W - 1;
     // Whole groups have no branch between their rows, so that the rows' arithmetic interleaves.
     if (a.silu) {
-      for (; t + 2 * kAhead <= q.stop; t += kAhead) group<true, true>(taps, q, columns, ahead, x, g, t);
-      for (; t < q.stop; t += kAhead) group<false, true>(taps, q, columns, ahead, x, g, t);
+      for (; t + 2 * kAhead <= q.stop; t += kAhead) group<true, true>(taps, q, columns, ahead, limit, x, g, t);
+      for (; t < q.stop; t += kAhead) group<false, true>(taps, q, columns, ahead, limit, x, g, t);
     } else {
-      for (; t < q.stop; t += kAhead) group<false, false>(taps, q, columns, ahead, x, g, t);
+      for (; t < q.stop; t += kAhead) group<false, false>(taps, q, columns, ahead, limit, x, g, t);
     }
   }
 
   // Rows t .. t + kAhead, which are ahead, while the next as many set out. kWhole: all of both lie in the tile.
   template <bool kWhole, bool kSilu>
-  __device__ __forceinline__ void group(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead,
+  __device__ __forceinline__ void group(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead, int limit,
                                         float (&x)[W - 1][V], float (&g)[W - 1][V], int t) {
     constexpr int kRows = kWhole ? kTogether : 1;
 #pragma unroll
     for (int u = 0; u < kAhead; u += kRows) {
       if (!kWhole && t + u >= q.stop) break;
       Row<E, V> taken[kRows][2];
-      ahead.template take<kWhole, kRows>(taken, u, columns, t + u, q.stop);
+      ahead.template take<kWhole, kRows>(taken, u, columns, t + u, limit);
 #pragma unroll
       for (int j = 0; j < kRows; j++) {
         float newest[V], gradient[V];

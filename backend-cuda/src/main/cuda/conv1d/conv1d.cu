@@ -4,6 +4,7 @@
 //     ELEMENT  type of x, out and states; `any` takes each type as a launch parameter
 //     W        number of taps
 //     V        channels per thread
+#include "../common/overlap.cuh"
 #include "backward.cuh"
 #include "forward.cuh"
 #include "update.cuh"
@@ -33,6 +34,7 @@ constexpr int resident(int vector, int blocks) { return vector > 1 ? blocks : 1;
 #define BACKWARD(NAME, E, W, V)                                                                                  \
   extern "C" __global__ void __launch_bounds__(kThreads, resident(V, kBackwardBlocks)) conv1d_backward_##NAME##_w##W##_v##V(                   \
       const __grid_constant__ BackwardArguments a) {                                                             \
+    allow_successor();                                                                                           \
     Backward<E, W, V> kernel{a};                                                                                 \
     kernel.run();                                                                                                \
   }
@@ -99,8 +101,9 @@ struct ReduceArguments {  // as Conv1dBackwardLaunch.java writes it
   int tiles, width, channels, type, accumulate;
 };
 
-// One thread for each gradient: adds the tiles in ascending order.
+// One thread for each gradient: adds the tiles in ascending order. Launched to overlap the pass that writes them.
 extern "C" __global__ void __launch_bounds__(kThreads) conv1d_reduce(const __grid_constant__ ReduceArguments a) {
+  wait_for_predecessor();
   i64 c = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
   int k = blockIdx.y;
   bool weight = k < a.width;
@@ -109,8 +112,8 @@ extern "C" __global__ void __launch_bounds__(kThreads) conv1d_reduce(const __gri
   const float* p = a.partial + k * a.pitch + c;
   i64 stride = (a.width + 1) * a.pitch;
   float sum = 0;
-#pragma unroll 8
-  for (int i = 0; i < a.tiles; i++) sum += __ldg(p + i * stride);
+#pragma unroll 16
+  for (int i = 0; i < a.tiles; i++) sum += p[i * stride];
   i64 at = weight ? c * a.dweightPitch + k : c;
   Row<Any, 1> row;
   if (a.accumulate) {

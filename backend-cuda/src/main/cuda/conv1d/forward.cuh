@@ -6,7 +6,10 @@
 // W-1 rows before a tile are in L2. kAhead rows are in flight per thread before they are needed: 96 bytes at
 // 16 bytes a row, 4 blocks of 128 threads per multiprocessor, 48 KiB. They travel through shared memory, so that
 // they cost no registers; a tile's sequences follow each other in one ring without a pause, and the rows that
-// become a sequence's new state travel beside them.
+// become a sequence's new state travel beside them, as do the W-1 rows before the tile.
+//
+// Tiles are short, about 18 rows. Blocks start in order, so what is read and written at a time lies close together,
+// which memory rewards (the same copy in tiles of 63 rows takes 3 % longer), and the last wave is nearly full.
 //
 // Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the block that
 // starts a sequence is the only one that reads its state, and the same one writes the new state (from the last
@@ -151,6 +154,7 @@ struct Forward {
     Column x[1] = {{a.x, a.xPitch, c, a.xType}};
     Taps<W, V> taps;
     if (live) {
+      fetchBefore(from);
       ahead.start(x, from, to);
       taps.load(a.weights, a.weightPitch, c);
     }
@@ -173,16 +177,18 @@ struct Forward {
       if (start < to && to < start + W - 1) stop = min(start + W - 1, end);
       if (t != next || stop > limit) {
         limit = max(stop, to);
+        ahead.drop();
         ahead.start(x, t, kRing ? limit : stop);
       }
-      bool taken = segment(taps, ahead, x, kRing ? limit : stop, s, start, end, t, stop);
+      bool taken = segment(taps, ahead, x, kRing ? limit : stop, s, start, end, t, stop, t == from);
       t = stop;
       next = kRing && taken ? stop : -1;
     }
   }
 
-  // Tokens [t, stop) of the sequence s, which has [start, end). Returns false, with no row taken, if it is skipped.
-  __device__ __forceinline__ bool segment(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, int s, int start, int end, int t, int stop) const {
+  // Tokens [t, stop) of the sequence s, which has [start, end); `first`: t is the tile's first. Returns false, with no
+  // row taken, if the sequence is skipped.
+  __device__ __forceinline__ bool segment(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, int s, int start, int end, int t, int stop, bool first) const {
     float window[W - 1][V];
     i64 slot = 0;
     bool keepLater = false;
@@ -220,6 +226,10 @@ struct Forward {
 #pragma unroll
           for (int i = 0; i < V; i++) window[j][i] = 0;
       }
+    } else if (kRing && first) {
+      awaitCopyGroups<kAhead - 1>();
+#pragma unroll
+      for (int j = 0; j < W - 1; j++) sharedRow<E, V>(rowsBefore() + j * kStride).widen(window[j], a.xType);
     } else {
 #pragma unroll
       for (int j = 0; j < W - 1; j++) {
@@ -231,36 +241,45 @@ struct Forward {
       }
     }
     // Whole groups have no branch between their rows, so that the rows' arithmetic interleaves.
-    int first = t;
+    int begin = t;
     if (a.silu) {
       for (; t + 2 * kAhead <= stop; t += kAhead) group<true, true>(taps, ahead, x, limit, window, t, stop);
       for (; t < stop; t += kAhead) group<false, true>(taps, ahead, x, limit, window, t, stop);
     } else {
       for (; t < stop; t += kAhead) group<false, false>(taps, ahead, x, limit, window, t, stop);
     }
-    if (keepLater) keepLast(slot, stop - first <= kAhead);
+    if (keepLater) keepLast(slot, stop - begin <= kAhead);
     return true;
   }
 
-  // A new state that is a sequence's last rows travels to shared memory while the sequence is worked on.
-  static constexpr int kLastStride = kThreads * E::kBytes * V;
+  // Rows that travel to shared memory beside the ring, W-1 each: those before the tile, and those that become a
+  // sequence's new state, while it is worked on.
+  static constexpr int kStride = kThreads * E::kBytes * V;
 
-  __device__ __forceinline__ static uint32_t lastRows() {
+  __device__ __forceinline__ static uint32_t rowsBefore() {
     if constexpr (kRing) {
-      __shared__ alignas(16) unsigned char rows[(W - 1) * kLastStride];
+      __shared__ alignas(16) unsigned char rows[2 * (W - 1) * kStride];
       return static_cast<uint32_t>(__cvta_generic_to_shared(rows)) + threadIdx.x * E::kBytes * V;
     } else {
       return 0;
     }
   }
+  __device__ __forceinline__ static uint32_t lastRows() { return rowsBefore() + (W - 1) * kStride; }
+
+  // Part of the copy group that the next row closes.
+  __device__ __forceinline__ void fetchRow(uint32_t to, int token) const {
+    if constexpr (kRing) copyAsync<E::kBytes * V>(to, static_cast<const char*>(a.x) + (token * a.xPitch + c) * E::kBytes, false);
+  }
+
+  __device__ __forceinline__ void fetchBefore(int from) const {
+#pragma unroll
+    for (int j = 0; j < W - 1; j++)
+      if (from - (W - 1) + j >= 0) fetchRow(rowsBefore() + j * kStride, from - (W - 1) + j);
+  }
 
   __device__ __forceinline__ void fetchLast(int end) const {
-    if constexpr (kRing) {
 #pragma unroll
-      for (int j = 0; j < W - 1; j++) {
-        copyAsync<E::kBytes * V>(lastRows() + j * kLastStride, static_cast<const char*>(a.x) + ((end - (W - 1) + j) * a.xPitch + c) * E::kBytes);
-      }
-    }  // part of the copy group that the next row closes
+    for (int j = 0; j < W - 1; j++) fetchRow(lastRows() + j * kStride, end - (W - 1) + j);
   }
 
   __device__ __forceinline__ void keepLast(i64 slot, bool early) const {
@@ -268,7 +287,7 @@ struct Forward {
       if (early) awaitCopies();
       Row<E, V> last[W - 1];
 #pragma unroll
-      for (int j = 0; j < W - 1; j++) last[j] = sharedRow<E, V>(lastRows() + j * kLastStride);
+      for (int j = 0; j < W - 1; j++) last[j] = sharedRow<E, V>(lastRows() + j * kStride);
       Columns<E, W, V>(a.states, slot, c, a.stateMode, a.stateType).putAll(last);
     }
   }

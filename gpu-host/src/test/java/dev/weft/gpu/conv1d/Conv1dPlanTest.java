@@ -11,9 +11,23 @@ class Conv1dPlanTest {
   @Test
   void tilesCoverEveryTokenOnce() {
     for (int tokens : new int[] {1, 2, 63, 64, 65, 1000, 65536, Integer.MAX_VALUE}) {
-      Conv1dPlan plan = Conv1dPlan.forward(8192, 8, tokens, 3, H200);
-      assertTrue((long) plan.tile() * plan.tiles() >= tokens, plan.toString());
-      assertTrue((long) plan.tile() * (plan.tiles() - 1) < tokens, plan.toString());
+      assertCovers(tokens, Conv1dPlan.forward(8192, 8, tokens, 3, H200));
+      assertCovers(tokens, Conv1dPlan.forwardInShortTiles(8192, 8, tokens, 3, H200));
+    }
+  }
+
+  private static void assertCovers(int tokens, Conv1dPlan plan) {
+    assertTrue((long) plan.tile() * plan.tiles() >= tokens, plan.toString());
+    assertTrue((long) plan.tile() * (plan.tiles() - 1) < tokens, plan.toString());
+  }
+
+  @Test
+  void shortTilesFillTheLastWave() {
+    for (int tokens : new int[] {1024, 4096, 8192, 16384, 32768, 65536}) {
+      Conv1dPlan plan = Conv1dPlan.forwardInShortTiles(8192, 8, tokens, 1, H200);
+      assertTrue(plan.tile() >= 14 && plan.tile() <= 18, plan.toString());
+      double waves = plan.tiles() * plan.columns() / (4.0 * H200);
+      assertTrue(Math.ceil(waves) - waves < 0.15 || waves > 10, "waves " + waves);
     }
   }
 

@@ -43,6 +43,13 @@ record Conv1dVariant(Mode mode, @Nullable DataType element, int width, int vecto
     return element == null ? 1 : vector * element.bytes();
   }
 
+  /**
+   * Whether forward's rows are of 16 bytes, which go through shared memory and cost no registers.
+   */
+  boolean readsThroughSharedMemory() {
+    return alignment() == 16;
+  }
+
   /** All variants, the widest rows first. */
   static List<Conv1dVariant> all() {
     List<Conv1dVariant> all = new ArrayList<>();

@@ -8,6 +8,7 @@ import dev.weft.backend.cuda.device.CudaMemory;
 import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
+import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
 import dev.weft.conv1d.Activation;
 import dev.weft.conv1d.CausalConv1dSpec;
@@ -134,7 +135,11 @@ public final class CudaConv1d implements Conv1dKernel {
     Conv1dVariant variant = chosen.variant;
     int tokens = TensorArguments.tokens(a.x().size(0));
     Conv1dPlan plan =
-        Conv1dPlan.forward(spec.channels(), variant.vector(), tokens, sequences, multiprocessors);
+        variant.readsThroughSharedMemory()
+            ? Conv1dPlan.forwardInShortTiles(
+                spec.channels(), variant.vector(), tokens, sequences, multiprocessors)
+            : Conv1dPlan.forward(
+                spec.channels(), variant.vector(), tokens, sequences, multiprocessors);
     int emptyBlocks = a.initialStatesOut() == null ? 0 : emptyBlocks(sequences);
     long blocks = ((long) plan.tiles() + emptyBlocks) * plan.columns();
     if (blocks == 0) {
@@ -319,6 +324,7 @@ public final class CudaConv1d implements Conv1dKernel {
         .put(TensorArguments.typeCode(spec.gradientType()))
         .put(a.accumulate() ? 1 : 0);
     long blocks = (spec.channels() + REDUCE_THREADS - 1L) / REDUCE_THREADS;
-    stream.launch(reduce, blocks, spec.width() + 1, REDUCE_THREADS);
+    stream.launch(
+        reduce, LaunchShape.of(blocks, spec.width() + 1, REDUCE_THREADS).overlappingPredecessor());
   }
 }
