@@ -11,7 +11,9 @@ public enum MatrixUnits {
   /** WMMA of AMD's RDNA 3, in waves of 32. */
   AMD_WMMA(3),
   /** WMMA of AMD's RDNA 4, whose fragments lie otherwise. */
-  AMD_WMMA_12(4);
+  AMD_WMMA_12(4),
+  /** Cooperative matrices of Vulkan, 16 x 16 x 16, in subgroups of 32. */
+  COOPERATIVE(5);
 
   private final int code;
 

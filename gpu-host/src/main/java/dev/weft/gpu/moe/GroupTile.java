@@ -111,7 +111,7 @@ record GroupTile(
   KernelName kernel(String source, String function) {
     return KernelName.of(source, function)
         .with("TYPE", TensorLayout.typeCode(type))
-        .with("MATRIX", matrix())
+        .with("MATRIX", units.code())
         .with("WAVE", wave)
         .with("WM", waveRows)
         .with("WN", waveColumns)
@@ -119,15 +119,5 @@ record GroupTile(
         .with("GROUP_N", columns)
         .with("DEPTH", depth)
         .with("STAGES", stages);
-  }
-
-  private int matrix() {
-    return switch (units) {
-      case NONE -> 0;
-      case NVIDIA_MMA -> 1;
-      case AMD_MFMA -> 2;
-      case AMD_WMMA -> 3;
-      case AMD_WMMA_12 -> 4;
-    };
   }
 }

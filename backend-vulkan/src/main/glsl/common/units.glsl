@@ -1,0 +1,38 @@
+// Cooperative matrices 16 x 16 x 16 with float sums. Where a matrix's elements lie in the work-items of a subgroup is not
+// said, but all matrices of a type have them alike: so START_TILES loads a matrix of numbers, and each work-item sees which
+// it holds. The tiles want BLOCK_SUMS sums a work-item, in pairs of neighbouring columns; that it is so on a device is
+// proved there before any kernel uses this (matrix/check.comp).
+#ifndef WEFT_UNITS
+#define WEFT_UNITS
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#pragma use_vulkan_memory_model
+
+#if TYPE == TYPE_BF16
+#extension GL_EXT_bfloat16 : require
+#define UNIT_VALUE bfloat16_t
+#else
+#define UNIT_VALUE float16_t
+#endif
+#define UNIT_A coopmat<UNIT_VALUE, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
+#define UNIT_B coopmat<UNIT_VALUE, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB>
+#define UNIT_SUMS coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
+#define BLOCK_SUMS (256 / WAVE)
+#define BY_ROWS gl_CooperativeMatrixLayoutRowMajor
+#define BY_COLUMNS gl_CooperativeMatrixLayoutColumnMajor
+
+// Of sum e of a block, in this work-item: 16 rows + column.
+int place_of_sum[BLOCK_SUMS];
+
+#define START_TILES()                                                                                           \
+  do {                                                                                                          \
+    for (int i_ = int(gl_LocalInvocationID.x); i_ < 256; i_ += int(gl_WorkGroupSize.x)) put_float(i_, float(i_)); \
+    barrier();                                                                                                  \
+    UNIT_SUMS numbers_;                                                                                         \
+    coopMatLoad(numbers_, tile_memory, 0, 4, BY_ROWS);                                                          \
+    [[unroll]] for (int e_ = 0; e_ < BLOCK_SUMS; e_++) place_of_sum[e_] = int(numbers_[e_]);                    \
+    barrier();                                                                                                  \
+  } while (false)
+
+#endif
