@@ -3,6 +3,7 @@ package dev.weft.backend.vulkan.device;
 import static org.lwjgl.system.MemoryUtil.NULL;
 
 import dev.weft.DeviceOutOfMemoryException;
+import dev.weft.backend.vulkan.driver.CooperativeMatrices;
 import dev.weft.backend.vulkan.driver.DeviceProperties;
 import dev.weft.backend.vulkan.driver.Result;
 import dev.weft.backend.vulkan.driver.ValidationMessages;
@@ -122,6 +123,9 @@ final class VulkanContext {
               .pNext(features)
               .pNext(eleven)
               .pNext(twelve);
+      if (properties.missingMatrices().isEmpty()) {
+        CooperativeMatrices.enable(info, twelve, stack);
+      }
       PointerBuffer handle = stack.mallocPointer(1);
       Result.check("vkCreateDevice", VK10.vkCreateDevice(properties.handle(), info, null, handle));
       return new VkDevice(handle.get(0), properties.handle(), info);

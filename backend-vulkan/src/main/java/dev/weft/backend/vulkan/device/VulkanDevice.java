@@ -11,6 +11,7 @@ import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
+import dev.weft.gpu.MatrixUnits;
 import dev.weft.gpu.MemoryPool;
 import dev.weft.interop.VulkanInterop;
 import dev.weft.spi.BackendHostMemory;
@@ -44,8 +45,16 @@ public final class VulkanDevice implements ComputeDevice {
     this.context = context;
     this.pipelines = pipelines;
     pool = new MemoryPool<>(context.new Source(false));
-    traits = context.properties().traits();
-    descriptor = context.properties().descriptor(index);
+    MatrixUnitsCheck check = MatrixUnitsCheck.of(this, context.properties().missingMatrices());
+    traits = context.properties().traits(check.units());
+    descriptor =
+        context
+            .properties()
+            .descriptor(
+                index,
+                check.units() == MatrixUnits.NONE
+                    ? "not used: " + check.reason()
+                    : "cooperative matrices, proved");
   }
 
   /**

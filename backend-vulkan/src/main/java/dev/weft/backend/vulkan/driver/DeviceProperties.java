@@ -49,6 +49,7 @@ import org.lwjgl.vulkan.VkQueueFamilyProperties;
  * @param memoryBytes local memory
  * @param mostAllocationBytes the largest allocation
  * @param limits what shaders must keep to
+ * @param missingMatrices what it lacks of {@link CooperativeMatrices}; empty if it has them
  */
 public record DeviceProperties(
     VkPhysicalDevice handle,
@@ -64,7 +65,8 @@ public record DeviceProperties(
     QueueFamily queue,
     long memoryBytes,
     long mostAllocationBytes,
-    Limits limits) {
+    Limits limits,
+    String missingMatrices) {
   private static final int VENDOR_NVIDIA = 0x10de;
   private static final int VENDOR_AMD = 0x1002;
   private static final int VENDOR_INTEL = 0x8086;
@@ -166,7 +168,8 @@ public record DeviceProperties(
               Integer.toUnsignedLong(limits.maxComputeWorkGroupCount(0)),
               Integer.toUnsignedLong(limits.maxComputeSharedMemorySize()),
               Math.max(1, eleven.subgroupSize()),
-              limits.timestampPeriod()));
+              limits.timestampPeriod()),
+          CooperativeMatrices.missing(handle, extensions, eleven.subgroupSize()));
     }
   }
 
@@ -290,19 +293,32 @@ public record DeviceProperties(
         + VK10.VK_VERSION_PATCH(packed);
   }
 
-  /** What recipes choose by. */
-  public ComputeTraits traits() {
+  /**
+   * What recipes choose by.
+   *
+   * @param units the matrix units that proved themselves
+   */
+  public ComputeTraits traits(MatrixUnits units) {
     return new ComputeTraits(
         limits.computeUnits,
         limits.mostGroupSize,
         limits.localBytes,
-        MatrixUnits.NONE,
+        units,
         WAVE,
         kind == Kind.CPU);
   }
 
-  /** The descriptor. */
+  /** The descriptor; matrix units are what the driver says, proved or not. */
   public DeviceDescriptor descriptor(int index) {
+    return described(index).build();
+  }
+
+  /** The descriptor of an open device. */
+  public DeviceDescriptor descriptor(int index, String matrixUnits) {
+    return described(index).feature("matrix units", matrixUnits).build();
+  }
+
+  private DeviceDescriptor.Builder described(int index) {
     return DeviceDescriptor.builder(index, name, kind.described)
         .vendor(
             switch (vendorId) {
@@ -324,7 +340,8 @@ public record DeviceProperties(
         .feature(
             "largest allocation",
             String.format(Locale.ROOT, "%d MiB", mostAllocationBytes / (1 << 20)))
-        .feature("matrix units", "not used: there are no kernels for them yet")
-        .build();
+        .feature(
+            "matrix units",
+            missingMatrices.isEmpty() ? "cooperative matrices" : "not used: " + missingMatrices);
   }
 }
