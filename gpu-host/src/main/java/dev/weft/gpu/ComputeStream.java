@@ -11,6 +11,35 @@ public interface ComputeStream extends BackendStream {
   }
 
   /**
+   * Runs a launch: what it enqueues may reach the device together, at its end at the latest. Work
+   * on another stream that waits for it, or a wait of the host, comes after.
+   *
+   * @param context where to
+   * @param work enqueues on the stream of the context, without waiting for any of it
+   */
+  static void launch(LaunchContext context, Runnable work) {
+    ComputeStream stream = of(context);
+    stream.beginLaunch();
+    try {
+      work.run();
+    } finally {
+      stream.endLaunch();
+    }
+  }
+
+  /** Lets commands be collected until the launch ends. Launches do not nest. */
+  void beginLaunch();
+
+  /** Hands the device what was collected. */
+  void endLaunch();
+
+  /**
+   * Says that the next dispatch neither reads nor writes what those write that were enqueued since
+   * the last one that was not independent, that one included: they may run side by side.
+   */
+  void independent();
+
+  /**
    * Empties the block of arguments for the next dispatch. It is the stream's own: there is but one.
    */
   Arguments arguments();

@@ -253,6 +253,10 @@ public final class Conv1dRecipe implements Conv1dKernel {
 
   @Override
   public void backward(LaunchContext context, Conv1dBackward a) {
+    ComputeStream.launch(context, () -> enqueue(context, a));
+  }
+
+  private void enqueue(LaunchContext context, Conv1dBackward a) {
     int sequences = Math.toIntExact(a.cuSeqlens().size(0) - 1);
     ComputeStream stream = ComputeStream.of(context);
     PackedWeights weights = (PackedWeights) a.weights().backend();

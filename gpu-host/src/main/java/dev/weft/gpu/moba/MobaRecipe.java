@@ -3,6 +3,7 @@ package dev.weft.gpu.moba;
 import dev.weft.Limits;
 import dev.weft.Support;
 import dev.weft.gpu.ComputeDevice;
+import dev.weft.gpu.ComputeStream;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.moba.MobaAppend;
 import dev.weft.moba.MobaAttentionSpec;
@@ -82,21 +83,21 @@ public final class MobaRecipe implements MobaKernel {
 
   @Override
   public void forward(LaunchContext context, MobaForward a) {
-    prepared(forward).run(context, a);
+    ComputeStream.launch(context, () -> prepared(forward).run(context, a));
   }
 
   @Override
   public void backward(LaunchContext context, MobaBackward a) {
-    prepared(backward).run(context, a);
+    ComputeStream.launch(context, () -> prepared(backward).run(context, a));
   }
 
   @Override
   public void append(LaunchContext context, MobaAppend a) {
-    prepared(append).run(context, a);
+    ComputeStream.launch(context, () -> prepared(append).run(context, a));
   }
 
   @Override
   public void paged(LaunchContext context, MobaPaged a) {
-    prepared(forward).run(context, a);
+    ComputeStream.launch(context, () -> prepared(forward).run(context, a));
   }
 }

@@ -110,12 +110,14 @@ public final class MoeRecipe implements MoeKernel {
 
   @Override
   public void forward(LaunchContext context, MoeForward a) {
-    new Forward(ComputeStream.of(context), a, Scratch.of(context)).run();
+    ComputeStream stream = ComputeStream.of(context);
+    ComputeStream.launch(context, () -> new Forward(stream, a, Scratch.of(context)).run());
   }
 
   @Override
   public void backward(LaunchContext context, MoeBackward a) {
-    Objects.requireNonNull(backward).run(context, a, (BoundWeights) a.weights().backend());
+    MoeBackwardPass pass = Objects.requireNonNull(backward);
+    ComputeStream.launch(context, () -> pass.run(context, a, (BoundWeights) a.weights().backend()));
   }
 
   /** What one launch works on. */

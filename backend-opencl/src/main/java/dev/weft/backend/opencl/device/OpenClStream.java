@@ -20,8 +20,8 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * An in-order queue. Every command is flushed: the device may begin with it, and other queues may
- * wait for it, whatever the caller does next.
+ * An in-order queue. Every command is flushed, those of a launch together at its end: the device
+ * may begin with it, and other queues may wait for it, whatever the caller does next.
  */
 final class OpenClStream implements ComputeStream {
   private final OpenClContext context;
@@ -33,6 +33,7 @@ final class OpenClStream implements ComputeStream {
   private final MemorySegment sizes = arena.allocate(ValueLayout.JAVA_LONG, 6);
   private final Map<CompiledKernel, Long> kernels = new HashMap<>();
   private @Nullable List<OpenClGraph.Command> capture;
+  private boolean isInLaunch;
 
   private OpenClStream(OpenClContext context, long queue) {
     this.context = context;
@@ -54,6 +55,31 @@ final class OpenClStream implements ComputeStream {
   /** A cl_command_queue. */
   long queue() {
     return queue;
+  }
+
+  // ---- launches
+
+  @Override
+  public void beginLaunch() {
+    isInLaunch = true;
+  }
+
+  @Override
+  public void endLaunch() {
+    isInLaunch = false;
+    if (capture == null) {
+      calls.flush(queue);
+    }
+  }
+
+  /** The queue is in order all the same. */
+  @Override
+  public void independent() {}
+
+  private void flush() {
+    if (!isInLaunch) {
+      calls.flush(queue);
+    }
   }
 
   // ---- dispatches
@@ -91,7 +117,7 @@ final class OpenClStream implements ComputeStream {
     arguments.setOn(own, calls);
     fill(sizes, groupsX, groupsY, groupsZ, groupSize);
     enqueue(calls, queue, compiled.name(), own, sizes);
-    calls.flush(queue);
+    flush();
   }
 
   private static void fill(
@@ -139,7 +165,7 @@ final class OpenClStream implements ComputeStream {
       capture.add(command);
     } else {
       command.enqueue(queue);
-      calls.flush(queue);
+      flush();
     }
   }
 

@@ -8,6 +8,11 @@ interface Command {
   /** Records it. What it needs of host memory is read now. */
   void record(Submission submission);
 
+  /** Whether it may run beside what was enqueued just before it. */
+  default boolean isIndependent() {
+    return false;
+  }
+
   /** The host memory that recording reads, if any. */
   default @Nullable MemorySegment reads() {
     return null;

@@ -22,6 +22,7 @@ import org.lwjgl.vulkan.VkMemoryBarrier;
  */
 final class Submission {
   private static final long SCRATCH_BYTES = 64 << 10;
+  private static final long ARGUMENT_BYTES = 16 << 10;
   private static final long SPAN_ALIGNMENT = 64;
 
   /** The push constants before the arguments: the first group, and how many there are. */
@@ -39,8 +40,10 @@ final class Submission {
   private final VkCommandBuffer commands;
   private final List<MemoryPool.Block<DeviceBuffer>> blocks = new ArrayList<>();
   private final List<Download> downloads = new ArrayList<>();
+  private final List<MemoryPool.Block<DeviceBuffer>> argumentBlocks = new ArrayList<>();
   private DeviceBuffer scratch;
   private long scratchUsed;
+  private long argumentsUsed;
   private long stagedBytes;
   private long value;
 
@@ -145,6 +148,18 @@ final class Submission {
     return span;
   }
 
+  /** Memory that host and device both reach, for the arguments of a dispatch. */
+  private Span takeForArguments(long bytes) {
+    long rounded = (bytes + SPAN_ALIGNMENT - 1) / SPAN_ALIGNMENT * SPAN_ALIGNMENT;
+    if (argumentBlocks.isEmpty() || argumentsUsed + rounded > argumentBlocks.getLast().size()) {
+      argumentBlocks.add(context.argumentMemory().take(ARGUMENT_BYTES));
+      argumentsUsed = 0;
+    }
+    Span span = new Span(argumentBlocks.getLast().handle(), argumentsUsed, bytes);
+    argumentsUsed += rounded;
+    return span;
+  }
+
   void copy(long source, long sourceOffset, long target, long targetOffset, long bytes) {
     try (MemoryStack stack = MemoryStack.stackPush()) {
       VkBufferCopy.Buffer region =
@@ -191,7 +206,7 @@ final class Submission {
       if (kernel.pushed()) {
         pushed.put(HEAD_BYTES, arguments).limit(roundedToWords(HEAD_BYTES + arguments.length));
       } else {
-        Span span = take(arguments.length);
+        Span span = takeForArguments(arguments.length);
         span.host().copyFrom(MemorySegment.ofArray(arguments));
         pushed.putLong(HEAD_BYTES, span.address()).limit(HEAD_BYTES + Long.BYTES);
       }
@@ -253,12 +268,19 @@ final class Submission {
     scratch = blocks.getFirst().handle();
     scratchUsed = 0;
     stagedBytes = 0;
+    while (argumentBlocks.size() > 1) {
+      context.argumentMemory().give(argumentBlocks.removeLast());
+    }
+    argumentsUsed = 0;
   }
 
   /** Gives the last of its memory back. */
   void close() {
     abandon();
     context.staging().give(blocks.removeLast());
+    if (!argumentBlocks.isEmpty()) {
+      context.argumentMemory().give(argumentBlocks.removeLast());
+    }
   }
 
   /** The memory of a segment, whichever thread may use the segment itself. */

@@ -57,10 +57,23 @@ final class VulkanContext {
   private final Set<DeviceBuffer> buffers = ConcurrentHashMap.newKeySet();
   private final Set<VulkanStream> streams = ConcurrentHashMap.newKeySet();
   private final ConcurrentSkipListMap<Long, DeviceBuffer> pinned = new ConcurrentSkipListMap<>();
-  private final MemoryPool<DeviceBuffer> staging = new MemoryPool<>(new Source(true));
+  private final MemoryPool<DeviceBuffer> staging = new MemoryPool<>(new Source(Place.HOST));
+  private final MemoryPool<DeviceBuffer> argumentMemory = new MemoryPool<>(new Source(Place.BOTH));
   private final Timelines timelines;
   private final Timestamps timestamps;
   private volatile boolean closed;
+
+  /** Where memory lies. */
+  enum Place {
+    /** The device's own, never the host's: that would be another speed altogether. */
+    DEVICE,
+    /** The host's, mapped: what travels. */
+    HOST,
+    /**
+     * The device's where the host can write it, else the host's; mapped: what kernels read once.
+     */
+    BOTH
+  }
 
   /** A queue, which one thread at a time may submit to. */
   private record Queue(VkQueue handle, Object lock) {}
@@ -198,7 +211,7 @@ final class VulkanContext {
   // ---- memory
 
   /** Null if there is too little memory. */
-  @Nullable DeviceBuffer createBuffer(long bytes, boolean onHost) {
+  @Nullable DeviceBuffer createBuffer(long bytes, Place place) {
     checkOpen();
     try (MemoryStack stack = MemoryStack.stackPush()) {
       VkBufferCreateInfo info =
@@ -215,18 +228,24 @@ final class VulkanContext {
           VmaAllocationCreateInfo.calloc(stack)
               .minAlignment(ALIGNMENT)
               .usage(
-                  onHost
+                  place == Place.HOST
                       ? Vma.VMA_MEMORY_USAGE_AUTO_PREFER_HOST
                       : Vma.VMA_MEMORY_USAGE_AUTO_PREFER_DEVICE);
-      if (onHost) {
-        allocation
-            .flags(
-                Vma.VMA_ALLOCATION_CREATE_MAPPED_BIT
-                    | Vma.VMA_ALLOCATION_CREATE_HOST_ACCESS_RANDOM_BIT)
-            .requiredFlags(VK10.VK_MEMORY_PROPERTY_HOST_COHERENT_BIT);
-      } else {
-        // Never the host's memory where the device's runs out: that is another speed altogether.
-        allocation.requiredFlags(VK10.VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
+      switch (place) {
+        case DEVICE -> allocation.requiredFlags(VK10.VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
+        case HOST ->
+            allocation
+                .flags(
+                    Vma.VMA_ALLOCATION_CREATE_MAPPED_BIT
+                        | Vma.VMA_ALLOCATION_CREATE_HOST_ACCESS_RANDOM_BIT)
+                .requiredFlags(VK10.VK_MEMORY_PROPERTY_HOST_COHERENT_BIT);
+        case BOTH ->
+            allocation
+                .flags(
+                    Vma.VMA_ALLOCATION_CREATE_MAPPED_BIT
+                        | Vma.VMA_ALLOCATION_CREATE_HOST_ACCESS_SEQUENTIAL_WRITE_BIT)
+                .requiredFlags(VK10.VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+                .preferredFlags(VK10.VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
       }
       LongBuffer buffer = stack.mallocLong(1);
       PointerBuffer memory = stack.mallocPointer(1);
@@ -260,18 +279,19 @@ final class VulkanContext {
 
   /** Device memory, or host memory that is mapped, in blocks. */
   final class Source implements MemoryPool.Source<DeviceBuffer> {
-    private final boolean onHost;
+    private final Place place;
 
-    Source(boolean onHost) {
-      this.onHost = onHost;
+    Source(Place place) {
+      this.place = place;
     }
 
     @Override
     public @Nullable DeviceBuffer allocate(long bytes) {
-      if (!onHost && bytes > Math.min(properties.memoryBytes(), properties.mostAllocationBytes())) {
+      if (place == Place.DEVICE
+          && bytes > Math.min(properties.memoryBytes(), properties.mostAllocationBytes())) {
         return null; // some drivers would allocate it, and fail when it is used
       }
-      return createBuffer(bytes, onHost);
+      return createBuffer(bytes, place);
     }
 
     @Override
@@ -283,7 +303,7 @@ final class VulkanContext {
     public DeviceOutOfMemoryException exhausted(long bytes) {
       long most = properties.mostAllocationBytes();
       return new DeviceOutOfMemoryException(
-          onHost
+          place != Place.DEVICE
               ? "memory for transfers"
               : bytes > most
                   ? "device memory (an allocation of this device has at most " + most + " bytes)"
@@ -297,6 +317,11 @@ final class VulkanContext {
   /** Mapped host memory for what travels to the device and back. */
   MemoryPool<DeviceBuffer> staging() {
     return staging;
+  }
+
+  /** Memory for arguments that are too long to be pushed. */
+  MemoryPool<DeviceBuffer> argumentMemory() {
+    return argumentMemory;
   }
 
   void pin(DeviceBuffer buffer) {
@@ -338,6 +363,7 @@ final class VulkanContext {
   /** Destroys what is left, innermost first. */
   void close() {
     staging.trim();
+    argumentMemory.trim();
     timestamps.close();
     timelines.close();
     for (DeviceBuffer buffer : List.copyOf(buffers)) {

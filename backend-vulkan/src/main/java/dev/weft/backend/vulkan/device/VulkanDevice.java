@@ -44,7 +44,7 @@ public final class VulkanDevice implements ComputeDevice {
     this.vulkan = vulkan;
     this.context = context;
     this.pipelines = pipelines;
-    pool = new MemoryPool<>(context.new Source(false));
+    pool = new MemoryPool<>(context.new Source(VulkanContext.Place.DEVICE));
     MatrixUnitsCheck check = MatrixUnitsCheck.of(this, context.properties().missingMatrices());
     traits = context.properties().traits(check.units());
     descriptor =
@@ -140,6 +140,7 @@ public final class VulkanDevice implements ComputeDevice {
   public void trim() {
     pool.trim();
     context.staging().trim();
+    context.argumentMemory().trim();
   }
 
   @Override

@@ -11,7 +11,7 @@ final class VulkanHostMemory implements BackendHostMemory {
   private final MemorySegment segment;
 
   VulkanHostMemory(VulkanContext context, long bytes) {
-    DeviceBuffer made = context.createBuffer(bytes, true);
+    DeviceBuffer made = context.createBuffer(bytes, VulkanContext.Place.HOST);
     if (made == null) {
       throw new DeviceOutOfMemoryException("pinned host memory", bytes, -1, bytes);
     }

@@ -31,9 +31,9 @@ import org.lwjgl.vulkan.VkTimelineSemaphoreSubmitInfo;
 
 /**
  * Submissions to a queue, in order. Each command is submitted at once, so that the device begins
- * with it whatever the caller does next; a graph is one submission. Host memory that is not pinned
- * is staged: an upload reads it when it is enqueued, a download's last step is taken by whoever
- * first notices that the device is done.
+ * with it whatever the caller does next; a launch of an operation is one submission, and so is a
+ * graph. Host memory that is not pinned is staged: an upload reads it when it is enqueued, a
+ * download's last step is taken by whoever first notices that the device is done.
  */
 final class VulkanStream implements ComputeStream {
   /** Of transfers: longer ones go in pieces, so that staging memory stays small. */
@@ -58,6 +58,11 @@ final class VulkanStream implements ComputeStream {
   private long stagedBytes;
   private boolean closed;
   private @Nullable List<Command> capture;
+  private boolean isInLaunch;
+  private boolean isIndependent;
+
+  /** What was recorded of the launch that is under way. */
+  private @Nullable Submission launch;
 
   VulkanStream(VulkanContext context, long layout) {
     this.context = context;
@@ -85,36 +90,73 @@ final class VulkanStream implements ComputeStream {
 
   // ---- submissions
 
-  /** Does commands, or keeps them for a graph. */
+  /** Does a command, adds it to the launch under way, or keeps it for a graph. */
   private void enqueue(Command command) {
     if (capture != null) {
       capture.add(command);
+    } else if (isInLaunch) {
+      Submission submission = launch == null ? begin() : launch;
+      launch = null; // given back if recording fails
+      launch = record(submission, command);
     } else {
       run(List.of(command));
     }
   }
 
-  /** Submits commands as one, unless one reads on the host what another is still to write there. */
+  /** Submits commands as one. */
   private void run(List<Command> commands) {
     Submission submission = begin();
     for (Command command : commands) {
-      MemorySegment source = command.reads();
-      if (source != null && awaits(source, submission)) {
-        submit(submission);
-        timeline.await(timeline.last());
-        retire();
-        submission = begin();
-      }
-      try {
-        submission.barrier();
-        command.record(submission);
-      } catch (Throwable t) {
-        giveBack(submission);
-        throw t;
-      }
+      submission = record(submission, command);
     }
     submit(submission);
     context.messages().check();
+  }
+
+  /**
+   * Records a command; what was recorded is submitted before if the command reads on the host what
+   * is still to be written there.
+   */
+  private Submission record(Submission begun, Command command) {
+    Submission submission = begun;
+    MemorySegment source = command.reads();
+    if (source != null && awaits(source, submission)) {
+      submit(submission);
+      timeline.await(timeline.last());
+      retire();
+      submission = begin();
+    }
+    try {
+      if (!command.isIndependent()) {
+        submission.barrier();
+      }
+      command.record(submission);
+    } catch (Throwable t) {
+      giveBack(submission);
+      throw t;
+    }
+    return submission;
+  }
+
+  @Override
+  public void beginLaunch() {
+    isInLaunch = true;
+  }
+
+  @Override
+  public void endLaunch() {
+    isInLaunch = false;
+    Submission recorded = launch;
+    if (recorded != null) {
+      launch = null;
+      submit(recorded);
+      context.messages().check();
+    }
+  }
+
+  @Override
+  public void independent() {
+    isIndependent = true;
   }
 
   private boolean awaits(MemorySegment source, Submission recorded) {
@@ -247,6 +289,8 @@ final class VulkanStream implements ComputeStream {
   @Override
   public void dispatch(
       ComputeKernel kernel, long groupsX, long groupsY, long groupsZ, int groupSize) {
+    boolean independent = isIndependent;
+    isIndependent = false;
     if (groupsX == 0 || groupsY == 0 || groupsZ == 0) {
       return;
     }
@@ -265,7 +309,21 @@ final class VulkanStream implements ComputeStream {
               + Submission.mostPushed()
               + " can be pushed");
     }
-    enqueue(submission -> submission.dispatch(compiled, values, groupsX, groupsY, groupsZ));
+    enqueue(new Dispatch(compiled, values, groupsX, groupsY, groupsZ, independent));
+  }
+
+  private record Dispatch(
+      VulkanKernel kernel,
+      byte[] arguments,
+      long groupsX,
+      long groupsY,
+      long groupsZ,
+      boolean isIndependent)
+      implements Command {
+    @Override
+    public void record(Submission submission) {
+      submission.dispatch(kernel, arguments, groupsX, groupsY, groupsZ);
+    }
   }
 
   // ---- transfers

@@ -59,10 +59,7 @@ public final class CooperativeMatrices {
       List<String> missing = new ArrayList<>();
       note(missing, "cooperativeMatrix", matrices.cooperativeMatrix());
       note(missing, "shaderBFloat16Type", bfloat16.shaderBFloat16Type());
-      note(
-          missing,
-          "shaderBFloat16CooperativeMatrix",
-          bfloat16.shaderBFloat16CooperativeMatrix());
+      note(missing, "shaderBFloat16CooperativeMatrix", bfloat16.shaderBFloat16CooperativeMatrix());
       note(missing, "shaderFloat16", twelve.shaderFloat16());
       note(missing, "vulkanMemoryModel", twelve.vulkanMemoryModel());
       if (!missing.isEmpty()) {

@@ -136,6 +136,33 @@ class VulkanDeviceTest {
   }
 
   @Test
+  void aLaunchIsInOrderButForWhatIsSaidToBeIndependent() {
+    try (Arena arena = Arena.ofConfined();
+        BackendMemory x = device.allocate(4L * COUNT + 4);
+        BackendMemory y = device.allocate(4L * COUNT);
+        BackendMemory z = device.allocate(4L * COUNT)) {
+      MemorySegment out = arena.allocate(4L * COUNT, 64);
+      KernelName squares = KernelName.of("test/scale", "squares");
+      stream.upload(ramp(arena), x, 0);
+      stream.beginLaunch();
+      scale(x, y, 0.5f);
+      stream.independent();
+      scale(x, z, 1.5f);
+      stream.arguments().region(new Region(y, 0)).value((long) COUNT);
+      stream.dispatch(device.kernel(squares), (COUNT + 63) / 64, 1, 1, 64);
+      stream.endLaunch();
+      stream.beginLaunch();
+      stream.endLaunch(); // of nothing
+      stream.download(y, 0, out);
+      stream.synchronize();
+      assertEquals(9.5f * 9.5f, at(out, 3));
+      stream.download(z, 0, out);
+      stream.synchronize();
+      assertEquals(10.5f, at(out, 3));
+    }
+  }
+
+  @Test
   void noRegionIsANullPointerAndNoGroupIsNoDispatch() {
     try (Arena arena = Arena.ofConfined();
         BackendMemory y = device.allocate(64)) {
