@@ -312,17 +312,37 @@ final class VulkanStream implements ComputeStream {
     enqueue(new Dispatch(compiled, values, groupsX, groupsY, groupsZ, independent));
   }
 
-  private record Dispatch(
-      VulkanKernel kernel,
-      byte[] arguments,
-      long groupsX,
-      long groupsY,
-      long groupsZ,
-      boolean isIndependent)
-      implements Command {
+  private static final class Dispatch implements Command {
+    private final VulkanKernel kernel;
+    private final byte[] arguments;
+    private final long groupsX;
+    private final long groupsY;
+    private final long groupsZ;
+    private final boolean independent;
+
+    Dispatch(
+        VulkanKernel kernel,
+        byte[] arguments,
+        long groupsX,
+        long groupsY,
+        long groupsZ,
+        boolean independent) {
+      this.kernel = kernel;
+      this.arguments = arguments;
+      this.groupsX = groupsX;
+      this.groupsY = groupsY;
+      this.groupsZ = groupsZ;
+      this.independent = independent;
+    }
+
     @Override
     public void record(Submission submission) {
       submission.dispatch(kernel, arguments, groupsX, groupsY, groupsZ);
+    }
+
+    @Override
+    public boolean isIndependent() {
+      return independent;
     }
   }
 
