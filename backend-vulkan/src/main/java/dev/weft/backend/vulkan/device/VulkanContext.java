@@ -287,11 +287,20 @@ final class VulkanContext {
 
     @Override
     public @Nullable DeviceBuffer allocate(long bytes) {
-      if (place == Place.DEVICE
-          && bytes > Math.min(properties.memoryBytes(), properties.mostAllocationBytes())) {
+      if (place == Place.DEVICE && bytes > mostBytes()) {
         return null; // some drivers would allocate it, and fail when it is used
       }
       return createBuffer(bytes, place);
+    }
+
+    /**
+     * The largest allocation. What drivers of GPUs report is what they promise, and NVIDIA's gives
+     * far more than the 4 GiB that it does; one for the CPU fails beyond it.
+     */
+    private long mostBytes() {
+      return properties.kind() == DeviceProperties.Kind.GPU
+          ? properties.memoryBytes()
+          : Math.min(properties.memoryBytes(), properties.mostAllocationBytes());
     }
 
     @Override
@@ -301,7 +310,7 @@ final class VulkanContext {
 
     @Override
     public DeviceOutOfMemoryException exhausted(long bytes) {
-      long most = properties.mostAllocationBytes();
+      long most = mostBytes();
       return new DeviceOutOfMemoryException(
           place != Place.DEVICE
               ? "memory for transfers"

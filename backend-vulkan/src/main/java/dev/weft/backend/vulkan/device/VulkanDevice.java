@@ -22,6 +22,7 @@ import dev.weft.spi.DeviceDescriptor;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
 
 /**
  * An open Vulkan device. Owns its instance. A process that ends without destroying both was seen to
@@ -33,19 +34,34 @@ public final class VulkanDevice implements ComputeDevice {
   private final VulkanContext context;
   private final Pipelines pipelines;
   private final MemoryPool<DeviceBuffer> pool;
+  private final @Nullable DeviceCopy deviceCopy;
   private final ComputeTraits traits;
   private final DeviceDescriptor descriptor;
   private final AtomicBoolean closed = new AtomicBoolean();
   private final Thread atShutdown = new Thread(this::release, "weft-vulkan-shutdown");
 
   private VulkanDevice(
-      Operations operations, Vulkan vulkan, VulkanContext context, Pipelines pipelines, int index) {
+      Operations operations,
+      Vulkan vulkan,
+      VulkanContext context,
+      Pipelines pipelines,
+      ShaderLibrary library,
+      int index) {
     this.operations = operations;
     this.vulkan = vulkan;
     this.context = context;
     this.pipelines = pipelines;
     pool = new MemoryPool<>(context.new Source(VulkanContext.Place.DEVICE));
-    MatrixUnitsCheck check = MatrixUnitsCheck.of(this, context.properties().missingMatrices());
+    boolean copies =
+        context.properties().kind() == DeviceProperties.Kind.GPU && library.has(DeviceCopy.KERNEL);
+    deviceCopy =
+        copies
+            ? new DeviceCopy(pipelines.kernels(List.of(DeviceCopy.KERNEL)).getFirst())
+            : null;
+    MatrixUnitsCheck check =
+        library.has(MatrixUnitsCheck.kernel(MatrixUnits.COOPERATIVE, 1))
+            ? MatrixUnitsCheck.of(this, context.properties().missingMatrices())
+            : MatrixUnitsCheck.none("there are no kernels for them");
     traits = context.properties().traits(check.units());
     descriptor =
         context
@@ -82,7 +98,15 @@ public final class VulkanDevice implements ComputeDevice {
       context.close();
       throw t;
     }
-    VulkanDevice device = new VulkanDevice(operations, vulkan, context, pipelines, index);
+    VulkanDevice device;
+    try {
+      device = new VulkanDevice(operations, vulkan, context, pipelines, library, index);
+    } catch (Throwable t) {
+      context.stop();
+      pipelines.close();
+      context.close();
+      throw t;
+    }
     Runtime.getRuntime().addShutdownHook(device.atShutdown);
     return device;
   }
@@ -128,7 +152,7 @@ public final class VulkanDevice implements ComputeDevice {
 
   @Override
   public BackendStream newStream() {
-    return new VulkanStream(context, pipelines.layout());
+    return new VulkanStream(context, pipelines.layout(), deviceCopy);
   }
 
   @Override

@@ -45,6 +45,7 @@ final class VulkanStream implements ComputeStream {
   private final VulkanContext context;
   private final VkDevice device;
   private final long layout;
+  private final @Nullable DeviceCopy deviceCopy;
   private final int queue;
   private final Timeline timeline;
   private final long pool;
@@ -64,8 +65,16 @@ final class VulkanStream implements ComputeStream {
   /** What was recorded of the launch that is under way. */
   private @Nullable Submission launch;
 
-  VulkanStream(VulkanContext context, long layout) {
+  /**
+   * A new stream.
+   *
+   * @param context the device
+   * @param layout the VkPipelineLayout of all kernels
+   * @param deviceCopy how to copy within device memory; null for the driver's own way
+   */
+  VulkanStream(VulkanContext context, long layout, @Nullable DeviceCopy deviceCopy) {
     this.context = context;
+    this.deviceCopy = deviceCopy;
     this.device = context.device();
     this.layout = layout;
     queue = context.assignQueue();
@@ -414,16 +423,24 @@ final class VulkanStream implements ComputeStream {
       BackendMemory target,
       long targetOffset,
       long bytes) {
-    if (bytes != 0) {
-      VulkanMemory from = (VulkanMemory) source;
-      VulkanMemory to = (VulkanMemory) target;
+    VulkanMemory from = (VulkanMemory) source;
+    VulkanMemory to = (VulkanMemory) target;
+    DeviceCopy kernel = deviceCopy;
+    long byKernel =
+        kernel == null ? 0 : DeviceCopy.bytes(from, sourceOffset, to, targetOffset, bytes);
+    if (kernel != null && byKernel != 0) {
+      enqueue(submission ->
+          kernel.record(
+              submission, from.address() + sourceOffset, to.address() + targetOffset, byKernel));
+    }
+    if (bytes != byKernel) {
       enqueue(submission ->
           submission.copy(
               from.buffer(),
-              from.offset() + sourceOffset,
+              from.offset() + sourceOffset + byKernel,
               to.buffer(),
-              to.offset() + targetOffset,
-              bytes));
+              to.offset() + targetOffset + byKernel,
+              bytes - byKernel));
     }
   }
 

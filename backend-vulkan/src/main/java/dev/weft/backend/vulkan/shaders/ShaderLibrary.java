@@ -8,6 +8,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 
 /** The SPIR-V modules that a build left in a folder of resources. Immutable. */
@@ -49,16 +50,26 @@ public final class ShaderLibrary {
     }
   }
 
+  /** Whether a kernel was compiled. */
+  public boolean has(KernelName name) {
+    return find(name).isPresent();
+  }
+
   /** The module of a kernel: that whose own constants are all as the name has them. */
   ShaderModule module(KernelName name) {
+    return find(name)
+        .orElseThrow(() -> new IllegalStateException("no shader was compiled for " + name));
+  }
+
+  private Optional<ShaderModule> find(KernelName name) {
     for (ShaderModule module : modules) {
       if (module.source().equals(name.source())
           && module.function().equals(name.function())
           && fits(module, name)) {
-        return module;
+        return Optional.of(module);
       }
     }
-    throw new IllegalStateException("no shader was compiled for " + name);
+    return Optional.empty();
   }
 
   /** Every constant of the name is compiled in with its value, or a specialisation constant. */
