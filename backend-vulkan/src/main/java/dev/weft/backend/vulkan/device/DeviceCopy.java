@@ -27,7 +27,6 @@ record DeviceCopy(VulkanKernel kernel) {
   void record(Submission submission, long source, long target, long bytes) {
     long chunks = bytes / CHUNK_BYTES;
     byte[] arguments = new ArgumentBlock().value(source).value(target).value(chunks).toBytes();
-    submission.dispatch(
-        kernel, arguments, (chunks + CHUNKS_OF_GROUP - 1) / CHUNKS_OF_GROUP, 1, 1);
+    submission.dispatch(kernel, arguments, (chunks + CHUNKS_OF_GROUP - 1) / CHUNKS_OF_GROUP, 1, 1);
   }
 }

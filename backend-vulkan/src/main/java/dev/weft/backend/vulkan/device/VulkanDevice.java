@@ -55,9 +55,7 @@ public final class VulkanDevice implements ComputeDevice {
     boolean copies =
         context.properties().kind() == DeviceProperties.Kind.GPU && library.has(DeviceCopy.KERNEL);
     deviceCopy =
-        copies
-            ? new DeviceCopy(pipelines.kernels(List.of(DeviceCopy.KERNEL)).getFirst())
-            : null;
+        copies ? new DeviceCopy(pipelines.kernels(List.of(DeviceCopy.KERNEL)).getFirst()) : null;
     MatrixUnitsCheck check =
         library.has(MatrixUnitsCheck.kernel(MatrixUnits.COOPERATIVE, 1))
             ? MatrixUnitsCheck.of(this, context.properties().missingMatrices())
