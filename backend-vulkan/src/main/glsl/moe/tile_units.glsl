@@ -5,8 +5,9 @@
 
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
-#if TYPE == 1
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#pragma use_vulkan_memory_model
+#if TYPE == 1
 #define UNIT_ELEMENT float16_t
 #else
 #extension GL_EXT_bfloat16 : require
