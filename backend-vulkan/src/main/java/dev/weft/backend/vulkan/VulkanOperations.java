@@ -18,14 +18,12 @@ final class VulkanOperations implements Operations {
   /** Whether there are shaders. */
   private static final boolean HAS_MOBA = Boolean.getBoolean("weft.vulkan.moba");
 
-  private static final boolean HAS_MOE = Boolean.getBoolean("weft.vulkan.moe");
-
   @Override
   public Support supports(ComputeTraits traits, OperationSpec<?> spec) {
     return switch (spec) {
       case CausalConv1dSpec conv -> Conv1dRecipe.supports(traits, conv);
       case MobaAttentionSpec moba -> HAS_MOBA ? MobaRecipe.supports(traits, moba) : notYet(spec);
-      case MoeDispatchSpec moe -> HAS_MOE ? MoeRecipe.supports(traits, moe) : notYet(spec);
+      case MoeDispatchSpec moe -> MoeRecipe.supports(traits, moe);
       default -> Support.no("the Vulkan backend does not know the operation " + spec.operation());
     };
   }

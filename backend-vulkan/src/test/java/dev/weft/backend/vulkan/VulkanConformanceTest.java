@@ -31,9 +31,9 @@ class VulkanConformanceTest extends KernelProviderConformance {
     return EnumSet.complementOf(EnumSet.of(Profile.LARGE));
   }
 
-  /** MoBA and MoE are not there yet. */
+  /** MoBA is not there yet. */
   @Override
   protected Set<String> operations() {
-    return Set.of("conv1d");
+    return Set.of("conv1d", "moe");
   }
 }
