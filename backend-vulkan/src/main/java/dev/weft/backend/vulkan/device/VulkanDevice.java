@@ -52,10 +52,10 @@ public final class VulkanDevice implements ComputeDevice {
     this.context = context;
     this.pipelines = pipelines;
     pool = new MemoryPool<>(context.new Source(VulkanContext.Place.DEVICE));
-    boolean copies =
-        context.properties().kind() == DeviceProperties.Kind.GPU && library.has(DeviceCopy.KERNEL);
     deviceCopy =
-        copies ? new DeviceCopy(pipelines.kernels(List.of(DeviceCopy.KERNEL)).getFirst()) : null;
+        DeviceCopy.names().stream().allMatch(library::has)
+            ? new DeviceCopy(pipelines.kernels(DeviceCopy.names()))
+            : null;
     MatrixUnitsCheck check =
         library.has(MatrixUnitsCheck.kernel(MatrixUnits.COOPERATIVE, 1))
             ? MatrixUnitsCheck.of(this, context.properties().missingMatrices())

@@ -18,6 +18,7 @@ import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import org.lwjgl.PointerBuffer;
 import org.lwjgl.system.MemoryStack;
@@ -61,6 +62,9 @@ final class VulkanStream implements ComputeStream {
   private @Nullable List<Command> capture;
   private boolean isInLaunch;
   private boolean isIndependent;
+
+  /** When the device is done with the last submission; null if an event has it. */
+  private Timestamps.@Nullable Slot lastTime;
 
   /** What was recorded of the launch that is under way. */
   private @Nullable Submission launch;
@@ -218,7 +222,9 @@ final class VulkanStream implements ComputeStream {
 
   private void submit(Submission submission) {
     long value = timeline.last() + 1;
+    Timestamps.Slot time = context.timestamps().take();
     try (MemoryStack stack = MemoryStack.stackPush()) {
+      submission.timestamp(time);
       submission.end();
       LongBuffer semaphores = stack.mallocLong(waits.size());
       LongBuffer values = stack.mallocLong(waits.size());
@@ -259,10 +265,20 @@ final class VulkanStream implements ComputeStream {
         timeline.submitted(value);
       }
     } catch (Throwable t) {
+      context.timestamps().give(time, timeline, timeline.last());
       giveBack(submission);
       throw t;
     }
     waits.clear();
+    giveTimeBack();
+    lastTime = time;
+  }
+
+  private void giveTimeBack() {
+    if (lastTime != null) {
+      context.timestamps().give(lastTime, timeline, timeline.last());
+      lastTime = null;
+    }
   }
 
   private void giveBack(Submission submission) {
@@ -423,24 +439,23 @@ final class VulkanStream implements ComputeStream {
       BackendMemory target,
       long targetOffset,
       long bytes) {
+    if (bytes == 0) {
+      return;
+    }
     VulkanMemory from = (VulkanMemory) source;
     VulkanMemory to = (VulkanMemory) target;
-    DeviceCopy kernel = deviceCopy;
-    long byKernel =
-        kernel == null ? 0 : DeviceCopy.bytes(from, sourceOffset, to, targetOffset, bytes);
-    if (kernel != null && byKernel != 0) {
-      enqueue(submission ->
-          kernel.record(
-              submission, from.address() + sourceOffset, to.address() + targetOffset, byKernel));
-    }
-    if (bytes != byKernel) {
+    DeviceCopy kernels = deviceCopy;
+    if (kernels != null && bytes >= DeviceCopy.LEAST_BYTES) {
+      enqueue(
+          submission -> kernels.record(submission, from, sourceOffset, to, targetOffset, bytes));
+    } else {
       enqueue(submission ->
           submission.copy(
               from.buffer(),
-              from.offset() + sourceOffset + byKernel,
+              from.offset() + sourceOffset,
               to.buffer(),
-              to.offset() + targetOffset + byKernel,
-              bytes - byKernel));
+              to.offset() + targetOffset,
+              bytes));
     }
   }
 
@@ -454,16 +469,17 @@ final class VulkanStream implements ComputeStream {
 
   // ---- events, graphs
 
+  /**
+   * The end of the last submission, where the device is still at it; else the end of an empty one.
+   */
   @Override
   public BackendEvent record() {
-    Timestamps.Slot slot = context.timestamps().take();
-    try {
-      run(List.of(submission -> submission.timestamp(slot)));
-    } catch (Throwable t) {
-      context.timestamps().give(slot, timeline, timeline.last());
-      throw t;
+    if (lastTime == null || !waits.isEmpty() || timeline.reached() >= timeline.last()) {
+      run(List.of());
     }
-    return new VulkanEvent(context, timeline, timeline.last(), slot);
+    Timestamps.Slot time = Objects.requireNonNull(lastTime);
+    lastTime = null;
+    return new VulkanEvent(context, timeline, timeline.last(), time);
   }
 
   @Override
@@ -517,6 +533,7 @@ final class VulkanStream implements ComputeStream {
       inFlight.clear();
       idle.clear();
     }
+    giveTimeBack();
     VK10.vkDestroyCommandPool(device, pool, null);
     context.timelines().give(timeline);
   }
