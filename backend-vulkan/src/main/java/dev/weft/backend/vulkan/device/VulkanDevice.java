@@ -53,7 +53,8 @@ public final class VulkanDevice implements ComputeDevice {
     this.pipelines = pipelines;
     pool = new MemoryPool<>(context.new Source(VulkanContext.Place.DEVICE));
     deviceCopy =
-        DeviceCopy.names().stream().allMatch(library::has)
+        context.properties().kind() != DeviceProperties.Kind.CPU
+                && DeviceCopy.names().stream().allMatch(library::has)
             ? new DeviceCopy(pipelines.kernels(DeviceCopy.names()))
             : null;
     MatrixUnitsCheck check =
@@ -151,6 +152,12 @@ public final class VulkanDevice implements ComputeDevice {
   @Override
   public BackendStream newStream() {
     return new VulkanStream(context, pipelines.layout(), deviceCopy);
+  }
+
+  /** A stream that copies within device memory as that of a GPU does. */
+  VulkanStream newStreamThatCopiesByKernels() {
+    DeviceCopy copy = new DeviceCopy(pipelines.kernels(DeviceCopy.names()));
+    return new VulkanStream(context, pipelines.layout(), copy);
   }
 
   @Override
