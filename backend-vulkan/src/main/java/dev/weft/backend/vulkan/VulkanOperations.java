@@ -15,21 +15,14 @@ import dev.weft.spi.BackendKernel;
 
 /** What this backend computes: the recipes of the portable backends. */
 final class VulkanOperations implements Operations {
-  /** Whether there are shaders. */
-  private static final boolean HAS_MOBA = Boolean.getBoolean("weft.vulkan.moba");
-
   @Override
   public Support supports(ComputeTraits traits, OperationSpec<?> spec) {
     return switch (spec) {
       case CausalConv1dSpec conv -> Conv1dRecipe.supports(traits, conv);
-      case MobaAttentionSpec moba -> HAS_MOBA ? MobaRecipe.supports(traits, moba) : notYet(spec);
+      case MobaAttentionSpec moba -> MobaRecipe.supports(traits, moba);
       case MoeDispatchSpec moe -> MoeRecipe.supports(traits, moe);
       default -> Support.no("the Vulkan backend does not know the operation " + spec.operation());
     };
-  }
-
-  private static Support notYet(OperationSpec<?> spec) {
-    return Support.no(spec.operation() + " is not there yet in the Vulkan backend");
   }
 
   @Override

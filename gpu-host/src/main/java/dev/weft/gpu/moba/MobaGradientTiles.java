@@ -42,16 +42,17 @@ record MobaGradientTiles(
     if (columns > MobaTiles.MOST_WIDTH) {
       return Optional.empty();
     }
-    return candidates(spec.dataType(), MobaTiles.width(columns, traits)).stream()
-        .filter(tiles -> tiles.localBytes() <= traits.localBytes())
+    DataType held = MobaTiles.held(spec.dataType(), traits);
+    return candidates(spec.dataType(), held, MobaTiles.width(columns, traits)).stream()
+        .filter(tiles -> tiles.localBytes(held.bytes()) <= traits.localBytes())
         .filter(tiles -> tiles.groupSize(traits) <= traits.mostGroupSize())
         .findFirst();
   }
 
   /** What there is for a type and width, the largest first. */
-  private static List<MobaGradientTiles> candidates(DataType type, int width) {
+  private static List<MobaGradientTiles> candidates(DataType type, DataType held, int width) {
     MobaGradientTiles least = new MobaGradientTiles(type, width, 64, 16, 4, 16, 16);
-    return type == DataType.F32
+    return held == DataType.F32
         ? List.of(new MobaGradientTiles(type, width, 64, 32, 4, 16, 32), least)
         : List.of(
             width < NARROW
@@ -81,9 +82,9 @@ record MobaGradientTiles(
         .with("GN", gradientColumns);
   }
 
-  private long localBytes() {
-    long inputs = 4L * side * ((long) chunk * type.bytes() + PADDING_BYTES);
-    long scores = 2L * side * ((long) side * type.bytes() + PADDING_BYTES);
+  private long localBytes(int elementBytes) {
+    long inputs = 4L * side * ((long) chunk * elementBytes + PADDING_BYTES);
+    long scores = 2L * side * ((long) side * elementBytes + PADDING_BYTES);
     return inputs + scores + 28L * side + 64;
   }
 }

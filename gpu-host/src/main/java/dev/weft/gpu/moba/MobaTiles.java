@@ -52,8 +52,9 @@ record MobaTiles(
     if (columns > MOST_WIDTH) {
       return Optional.empty();
     }
-    return candidates(spec.dataType(), width(columns, traits)).stream()
-        .filter(tiles -> tiles.localBytes(traits.waveSize()) <= traits.localBytes())
+    return candidates(spec.dataType(), held(spec.dataType(), traits), width(columns, traits))
+        .stream()
+        .filter(tiles -> tiles.localBytes(traits) <= traits.localBytes())
         .filter(tiles -> tiles.groupSize(traits) <= traits.mostGroupSize())
         .findFirst();
   }
@@ -65,10 +66,21 @@ record MobaTiles(
         : columns <= NARROW ? NARROW : MOST_WIDTH;
   }
 
+  /**
+   * The type that elements in local memory are counted as. Plain arithmetic may hold floats of any;
+   * cooperative matrices have kernels of their own, and these here beside them are plain.
+   */
+  static DataType held(DataType type, ComputeTraits traits) {
+    return switch (traits.matrixUnits()) {
+      case NONE, COOPERATIVE -> DataType.F32;
+      default -> type;
+    };
+  }
+
   /** What there is for a type and width, the largest first. */
-  private static List<MobaTiles> candidates(DataType type, int width) {
+  private static List<MobaTiles> candidates(DataType type, DataType held, int width) {
     if (width == NARROWEST) {
-      return type == DataType.F32
+      return held == DataType.F32
           ? List.of(
               new MobaTiles(type, width, 32, 32, 4, 16, 16, 16, 32),
               new MobaTiles(type, width, 16, 16, 4, 16, 16, 16, 16))
@@ -76,12 +88,14 @@ record MobaTiles(
               new MobaTiles(type, width, 64, 32, 4, 16, 32, 16, 64),
               new MobaTiles(type, width, 16, 16, 4, 16, 16, 16, 16));
     }
-    if (type == DataType.F32) {
+    if (held == DataType.F32) {
       return width == NARROW
           ? List.of(
               new MobaTiles(type, width, 32, 32, 4, 16, 16, 16, 64),
               new MobaTiles(type, width, 16, 16, 2, 16, 16, 16, 64))
-          : List.of(new MobaTiles(type, width, 16, 16, 4, 16, 16, 16, 64));
+          : List.of(
+              new MobaTiles(type, width, 16, 16, 4, 16, 16, 16, 64),
+              new MobaTiles(type, width, 16, 8, 4, 16, 8, 16, 64));
     }
     return width == NARROW
         ? List.of(
@@ -119,12 +133,14 @@ record MobaTiles(
   }
 
   /** Of attention or selection, whichever needs more. */
-  private long localBytes(int waveSize) {
-    long row = (long) width * type.bytes() + PADDING_BYTES;
-    long weights = rows * ((long) keys * type.bytes() + PADDING_BYTES);
+  private long localBytes(ComputeTraits traits) {
+    int waveSize = traits.waveSize();
+    int elementBytes = held(type, traits).bytes();
+    long row = (long) width * elementBytes + PADDING_BYTES;
+    long weights = rows * ((long) keys * elementBytes + PADDING_BYTES);
     long scores = 4L * rows * (keys + 1);
     long small = 28L * rows + 4L * keys + 4L * waves * waveSize + 64;
-    long places = 2L * rows * keys;
+    long places = 4L * rows * keys;
     long best = 8L * FEW * waves * waveSize - rows * row; // beyond the tile of queries
     return (rows + keys) * row
         + scores
