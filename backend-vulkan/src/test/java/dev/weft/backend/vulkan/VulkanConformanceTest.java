@@ -30,10 +30,4 @@ class VulkanConformanceTest extends KernelProviderConformance {
   protected Set<Profile> mandatory() {
     return EnumSet.complementOf(EnumSet.of(Profile.LARGE));
   }
-
-  /** MoBA is not there yet. */
-  @Override
-  protected Set<String> operations() {
-    return Set.of("conv1d", "moe");
-  }
 }
