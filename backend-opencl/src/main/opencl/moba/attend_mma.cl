@@ -1,13 +1,15 @@
 // Attention of tiles of query rows (attend.cl, which says what comes in and out) for F16 and BF16 on NVIDIA's matrix
 // units (MATRIX 1, mma.clh): what a wave computes stays in its registers.
 //
-// A wave owns 32 rows, two blocks of 16 (one where WIDTH is 256, for the registers). Sums of scores, rounded, are the next product's operand without a way through
-// local memory; a row's scores lie in four neighbouring lanes, which exchange their maxima by shuffles. Every fragment
-// of keys or values that is read from local memory serves both blocks of rows: that traffic is what bounds the speed,
-// one product of 16 x 8 x 16 a cycle for a whole multiprocessor.
+// A wave owns 32 rows, two blocks of 16 (one where WIDTH is 256, for the registers). Sums of scores, rounded, are the
+// next product's operand without a way through local memory; a row's scores lie in four neighbouring lanes, which
+// exchange their maxima by shuffles. Every fragment of keys or values that is read from local memory serves both blocks
+// of rows, every fragment of queries all keys of a tile: that traffic is what bounds the speed, one product of
+// 16 x 8 x 16 a cycle for a whole multiprocessor.
 //
-// Two stages of KEYS keys and values: one is computed with while the other is on its way. Constants: WIDTH (64, 128 or
-// 256), KEYS, WAVES, and ROWS for all of them; PAGED, whether keys lie in the cache.
+// Keys have two tiles of KEYS of them: the next ones are on their way while these are computed with. Values have one,
+// which fills while their keys' scores are computed. Constants: WIDTH (64, 128 or 256), KEYS, WAVES, and ROWS for all of
+// them; PAGED, whether keys lie in the cache.
 #include "forward.clh"
 
 #include "../common/copy.clh"
@@ -17,7 +19,6 @@
 #define KEY_BLOCKS (KEYS / 16)
 #define COLUMN_BLOCKS (WIDTH / 16)
 #define TILE_ELEMENTS (KEYS * ROW_PITCH)
-#define STAGES 2
 #define LAG 8.0f
 
 // Element n of row lane / 4 + 8 i of the wave: of a block of sums, elements 0, 1, 4, 5 lie in the upper row.
@@ -25,11 +26,11 @@
 
 #define ATTEND_LOCALS                                            \
   __local ELEMENT queries[ROWS * ROW_PITCH] ALIGNED16;           \
-  __local ELEMENT tiles[2 * STAGES * TILE_ELEMENTS] ALIGNED16;   \
+  __local ELEMENT tiles[3 * TILE_ELEMENTS] ALIGNED16;            \
   __local long query_at[ROWS];                                   \
   __local long part_at[ROWS];                                    \
   __local int2 seen_of[ROWS];                                    \
-  __local int present[STAGES * KEYS];                            \
+  __local int present[2 * KEYS];                                 \
   __local int is_bad[2]
 
 // The value of another lane.
@@ -39,7 +40,8 @@ static inline float of_lane(float v, int lane) {
   return r;
 }
 
-// Begins to copy rows at positions [from, to) of a sequence, zeros for what is left of the tile or absent.
+// Begins to copy rows at positions [from, to) of a sequence, zeros for what is left of the tile or absent; `present`
+// says which are not, where it is given.
 static inline void fetch(BATCH_FORMAL, __local ELEMENT *tile, __local int *present, const __global ELEMENT *base,
                          long page_pitch, long slot_pitch, int sequence, int from, int to, int width, int aligned,
                          int id) {
@@ -54,7 +56,7 @@ static inline void fetch(BATCH_FORMAL, __local ELEMENT *tile, __local int *prese
     int2 place = (int2)(-1, 0);
     if (row < to - from) place = key_at(BATCH, sequence, from + row);
     bool live = place.x >= 0;
-    if (column == 0) present[row] = live;
+    if (present != 0 && column == 0) present[row] = live;
     copy_chunk(target + i * ROW_PITCH, live ? base + place.x * page_pitch + place.y * slot_pitch + column : base,
                live ? count : 0, aligned);
   }
@@ -69,13 +71,13 @@ static inline void fetch(BATCH_FORMAL, __local ELEMENT *tile, __local int *prese
 #endif
 }
 
-#define FETCH(stage, at)                                                                                          \
-  do {                                                                                                            \
-    fetch(BATCH, tiles + (stage) * 2 * TILE_ELEMENTS, present + (stage) * KEYS, k_p, k_page_pitch, k_slot_pitch,  \
-          sequence, at, end, dim, aligned & ALIGNED_K, id);                                                       \
-    fetch(BATCH, tiles + ((stage) * 2 + 1) * TILE_ELEMENTS, present + (stage) * KEYS, v_p, v_page_pitch,          \
-          v_slot_pitch, sequence, at, end, value_dim, aligned & ALIGNED_V, id);                                   \
-  } while (0)
+// Tiles: keys, keys, values.
+#define FETCH_KEYS(stage, at)                                                                                      \
+  fetch(BATCH, tiles + (stage) * TILE_ELEMENTS, present + (stage) * KEYS, k_p, k_page_pitch, k_slot_pitch, sequence, \
+        at, end, dim, aligned & ALIGNED_K, id)
+#define FETCH_VALUES(at)                                                                                   \
+  fetch(BATCH, tiles + 2 * TILE_ELEMENTS, 0, v_p, v_page_pitch, v_slot_pitch, sequence, at, end, value_dim, \
+        aligned & ALIGNED_V, id)
 
 // The rows of the group's tile meet the keys at positions [begin, end) of a sequence; as attend.cl has it.
 static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, __local ELEMENT *queries, __local ELEMENT *tiles,
@@ -99,20 +101,19 @@ static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, __local E
                  aligned & ALIGNED_Q);
     }
   }
-  if (begin < end) FETCH(0, begin);
+  if (begin < end) FETCH_KEYS(0, begin);
   COMMIT_COPIES();
 
   const __local ELEMENT *own_queries = queries + wave * WAVE_ROWS * ROW_PITCH;
+  const __local int2 *own_seen = seen_of + wave * WAVE_ROWS + lane / 4;  // of row lane / 4 + 8 i at 8 i
   float output[BLOCKS_M * COLUMN_BLOCKS * BLOCK_SUMS];
   ZERO_SUMS(output, BLOCKS_M * COLUMN_BLOCKS * BLOCK_SUMS);
   float maximum[2 * BLOCKS_M];  // of rows lane / 4 + 8 i of the wave
   float total[2 * BLOCKS_M];
-  int2 seen[2 * BLOCKS_M];
 #pragma unroll
   for (int i = 0; i < 2 * BLOCKS_M; i++) {
     maximum[i] = MINUS_INFINITY;
     total[i] = 0;
-    seen[i] = seen_of[wave * WAVE_ROWS + lane / 4 + 8 * i];
   }
 
   // Scores that a scale not above 0 would turn round, or make NaN where they are masked, are scaled at once.
@@ -120,11 +121,13 @@ static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, __local E
   int stage = 0;
   for (int from = begin; from < end; from += KEYS) {
     WAIT_FOR_COPIES(0);
-    barrier(CLK_LOCAL_MEM_FENCE);  // this stage has arrived, and everybody is done with the other one
-    if (from + KEYS < end) FETCH(stage ^ 1, from + KEYS);
+    barrier(CLK_LOCAL_MEM_FENCE);  // these keys have arrived, and everybody is done with those before and their values
+    FETCH_VALUES(from);
     COMMIT_COPIES();
-    const __local ELEMENT *keys = tiles + stage * 2 * TILE_ELEMENTS;
-    const __local ELEMENT *values = keys + TILE_ELEMENTS;
+    if (from + KEYS < end) FETCH_KEYS(stage ^ 1, from + KEYS);
+    COMMIT_COPIES();
+    const __local ELEMENT *keys = tiles + stage * TILE_ELEMENTS;
+    const __local ELEMENT *values = tiles + 2 * TILE_ELEMENTS;
 
     float s[BLOCKS_M * KEY_BLOCKS * BLOCK_SUMS];
     ZERO_SUMS(s, BLOCKS_M * KEY_BLOCKS * BLOCK_SUMS);
@@ -151,7 +154,7 @@ static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, __local E
       for (int e = 0; e < BLOCKS_M * KEY_BLOCKS * BLOCK_SUMS; e++) {
         int i = e / (KEY_BLOCKS * BLOCK_SUMS) * 2 + e / 2 % 2;
         int key = e / BLOCK_SUMS % KEY_BLOCKS * 16 + block_col(e % BLOCK_SUMS, lane);
-        bool sees = from + key >= seen[i].x && from + key <= seen[i].y;
+        bool sees = from + key >= own_seen[8 * i].x && from + key <= own_seen[8 * i].y;
 #if PAGED
         sees = sees && present[stage * KEYS + key];
 #endif
@@ -199,9 +202,10 @@ static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, __local E
 
     // What a row does not see has weight 0, and 0 times NaN is NaN: so values of a masked tile are looked through.
     bool is_slow = false;
+    if (id == 0) is_bad[stage] = 0;
+    WAIT_FOR_COPIES(1);
+    barrier(CLK_LOCAL_MEM_FENCE);
     if (is_masked) {
-      if (id == 0) is_bad[stage] = 0;
-      barrier(CLK_LOCAL_MEM_FENCE);
       bool bad = false;
       for (int i = id; i < KEYS * CHUNKS; i += GROUP) {
         const __local ELEMENT *chunk = values + i / CHUNKS * ROW_PITCH + i % CHUNKS * CHUNK;
@@ -239,7 +243,7 @@ static inline __attribute__((always_inline)) void attend(BATCH_FORMAL, __local E
             float even = of_lane(s[e], source);
             float odd = of_lane(s[e + 1], source);
             float p = n % 2 ? odd : even;
-            if (from + key >= seen[i].x && from + key <= seen[i].y) {
+            if (from + key >= own_seen[8 * i].x && from + key <= own_seen[8 * i].y) {
 #pragma unroll
               for (int c = 0; c < COLUMN_BLOCKS * 4; c++) {
                 int o = c / 4 * BLOCK_SUMS + c % 2 + c / 2 % 2 * 4;

@@ -20,7 +20,10 @@ import java.util.Optional;
 record MobaUnitTiles(DataType type, int width, int rows, int keys) {
   private static final int WAVES = 4;
   private static final int WAVE = 32;
-  private static final int STAGES = 2;
+  /** Tiles of keys that are in local memory, and of keys and values together. */
+  private static final int KEY_TILES = 2;
+
+  private static final int TILES = KEY_TILES + 1;
   private static final int PADDING_BYTES = 16;
 
   /** The tiles of a spec, where the device has these units and local memory for them. */
@@ -34,9 +37,9 @@ record MobaUnitTiles(DataType type, int width, int rows, int keys) {
     }
     MobaUnitTiles tiles =
         columns <= 64
-            ? new MobaUnitTiles(type, 64, 128, 32)
+            ? new MobaUnitTiles(type, 64, 128, 64)
             : columns <= 128
-                ? new MobaUnitTiles(type, 128, 128, 32)
+                ? new MobaUnitTiles(type, 128, 128, 64)
                 : new MobaUnitTiles(type, MobaTiles.MOST_WIDTH, 64, 16);
     return tiles.localBytes() <= traits.localBytes() && groupSize() <= traits.mostGroupSize()
         ? Optional.of(tiles)
@@ -62,6 +65,6 @@ record MobaUnitTiles(DataType type, int width, int rows, int keys) {
 
   private long localBytes() {
     long row = 2L * width + PADDING_BYTES;
-    return (rows + 2L * STAGES * keys) * row + 24L * rows + 4L * STAGES * keys + 64;
+    return (rows + (long) TILES * keys) * row + 24L * rows + 4L * KEY_TILES * keys + 64;
   }
 }
