@@ -3,8 +3,8 @@
 // Work. A work-item owns VECTOR neighbouring channels and walks a tile of `tile` tokens; the window of the last W-1
 // rows, the taps and the bias stay in registers as F32. The work-items of one tile run together: full rows, and the W-1
 // rows before a tile are in cache. AHEAD rows are on their way before they are needed; where they are staged in local
-// memory, a tile's sequences follow each other there without a pause, and the rows that become a sequence's new state
-// travel beside them. No barriers.
+// memory, a tile's sequences follow each other there without a pause, and the rows before the tile and those that become
+// a sequence's new state travel beside them. No barriers.
 //
 // Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the tile in which a
 // sequence starts is the only one that reads its state, and the same one writes the new state (from the last rows of x):
@@ -129,11 +129,15 @@ __kernel WORK_GROUP void conv1d_forward(
   // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but nothing is
   // computed from them.)
   ROWS_AHEAD;
-  start_ahead(AHEAD_ARGUMENTS, PLACE(x), x_pitch, 0, 0, c, x_type, from, to);
 #if STAGED
-  __local Row last_slots[KEPT * GROUP_SIZE];
-  __local Row *last_rows = last_slots + get_local_id(0);
+  __local Row last_slots[KEPT * GROUP_SIZE], before_slots[KEPT * GROUP_SIZE];
+  __local Row *last_rows = last_slots + get_local_id(0), *before_rows = before_slots + get_local_id(0);
+#pragma unroll
+  for (int j = 0; j < KEPT; j++) {  // as part of the first row's batch
+    copy_row(before_rows + j * GROUP_SIZE, PLACE(x) + ((from - KEPT + j) * x_pitch + c) * (ROW_BYTES / VECTOR), from >= KEPT);
+  }
 #endif
+  start_ahead(AHEAD_ARGUMENTS, PLACE(x), x_pitch, 0, 0, c, x_type, from, to);
   Values taps[TAPS], bias;
   load_taps(CONST_AT(float, weights), weight_pitch, c, first, taps, &bias);
 
@@ -173,7 +177,13 @@ __kernel WORK_GROUP void conv1d_forward(
     next = STAGED ? stop : -1;
     bool keep_later = false;
     Values window[KEPT];
-    if (t > start) {
+    if (STAGED && t == from && t > start) {  // the owner rule leaves a whole window before such a tile
+#if STAGED
+      AWAIT_ALL_BUT(AHEAD - 1);
+#pragma unroll
+      for (int j = 0; j < KEPT; j++) window[j] = widen_row(staged_row(before_rows + j * GROUP_SIZE), x_type);
+#endif
+    } else if (t > start) {
 #pragma unroll
       for (int j = 0; j < KEPT; j++) {
         window[j] = (Values)(0.0f);
