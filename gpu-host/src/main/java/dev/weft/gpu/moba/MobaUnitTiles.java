@@ -20,6 +20,7 @@ import java.util.Optional;
 record MobaUnitTiles(DataType type, int width, int rows, int keys) {
   private static final int WAVES = 4;
   private static final int WAVE = 32;
+
   /** Tiles of keys that are in local memory, and of keys and values together. */
   private static final int KEY_TILES = 2;
 
@@ -37,7 +38,7 @@ record MobaUnitTiles(DataType type, int width, int rows, int keys) {
     }
     MobaUnitTiles tiles =
         columns <= 64
-            ? new MobaUnitTiles(type, 64, 128, 64)
+            ? new MobaUnitTiles(type, 64, 128, 32)
             : columns <= 128
                 ? new MobaUnitTiles(type, 128, 128, 64)
                 : new MobaUnitTiles(type, MobaTiles.MOST_WIDTH, 64, 16);
