@@ -88,7 +88,8 @@ record Compiled(String indexLine, boolean fresh) {}
 final Pattern specialised =
     Pattern.compile(
         "layout\\s*\\(\\s*constant_id\\s*=\\s*(\\d+)\\s*\\)\\s*const\\s+\\w+\\s+(\\w+)");
-final Pattern stored = Pattern.compile("\\bbuffer\\s+Arguments\\b");
+// What types.glsl makes of STORED_ARGUMENTS and PUSHED_ARGUMENTS.
+final Pattern stored = Pattern.compile("\\bstruct\\s+StoredArguments\\b");
 final Pattern pushed = Pattern.compile("\\bstruct\\s+Arguments\\b");
 
 Path from;
@@ -193,12 +194,15 @@ Compiled compile(Shader shader, String before) throws Exception {
         shaderc_compile_options_add_macro_definition(options, name, value.toString()));
     Path source = from.resolve(shader.source + ".comp");
     String text = Files.readString(source);
-    String whole =
-        new String(
-            result(
-                shaderc_compile_into_preprocessed_text(
-                    compiler, text, shaderc_compute_shader, source.toString(), "main", options)),
-            StandardCharsets.UTF_8);
+    String whole = preprocessed(source, text, options);
+    boolean isStored = stored.matcher(whole).find();
+    if (isStored == pushed.matcher(whole).find()) {
+      throw new IllegalArgumentException("there must be PUSHED_ARGUMENTS or STORED_ARGUMENTS");
+    }
+    if (isStored) {
+      shaderc_compile_options_add_macro_definition(options, "HAS_STORED_ARGUMENTS", "1");
+      whole = preprocessed(source, text, options);
+    }
     String hash = hash(whole);
     Path target = to.resolve(shader.file());
     if (before != null
@@ -212,12 +216,20 @@ Compiled compile(Shader shader, String before) throws Exception {
                 compiler, text, shaderc_compute_shader, source.toString(), "main", options));
     validate(spirv);
     Files.write(target, spirv);
-    return new Compiled(indexLine(shader, hash, whole, groupSize(spirv)), true);
+    return new Compiled(indexLine(shader, hash, whole, isStored, groupSize(spirv)), true);
   } finally {
     shaderc_compile_options_release(options);
     resolve.free();
     release.free();
   }
+}
+
+String preprocessed(Path source, String text, long options) {
+  return new String(
+      result(
+          shaderc_compile_into_preprocessed_text(
+              compiler, text, shaderc_compute_shader, source.toString(), "main", options)),
+      StandardCharsets.UTF_8);
 }
 
 byte[] result(long result) {
@@ -258,14 +270,10 @@ int groupSize(byte[] spirv) {
   throw new IllegalArgumentException("the size of a group must be a constant of the module");
 }
 
-String indexLine(Shader shader, String hash, String preprocessed, int groupSize) {
-  boolean isPushed = pushed.matcher(preprocessed).find();
-  if (isPushed == stored.matcher(preprocessed).find()) {
-    throw new IllegalArgumentException("there must be PUSHED_ARGUMENTS or STORED_ARGUMENTS");
-  }
+String indexLine(Shader shader, String hash, String preprocessed, boolean isStored, int groupSize) {
   var line = new StringBuilder(shader.file());
   line.append(' ').append(hash).append(' ').append(groupSize);
-  line.append(isPushed ? " pushed " : " stored ").append(shader.source);
+  line.append(isStored ? " stored " : " pushed ").append(shader.source);
   line.append(' ').append(shader.function);
   shader.constants.forEach(
       (name, value) -> line.append(' ').append(name).append('=').append(value));

@@ -2,7 +2,7 @@
 //
 // A region of device memory is one argument, a 64-bit address; a tensor that was not given has the address 0: GIVEN
 // asks. Arguments lie one after another, each aligned to its own size. Up to 120 bytes of them travel in push constants
-// (PUSHED_ARGUMENTS); more lie in a buffer, whose address is pushed (STORED_ARGUMENTS); the host does as the source says.
+// (PUSHED_ARGUMENTS); more lie in a uniform buffer (STORED_ARGUMENTS); the host does as the source says.
 //
 //   PUSHED_ARGUMENTS {
 //     READS(x);
@@ -39,11 +39,18 @@
 
 // ---- arguments -------------------------------------------------------------------------------------------------
 
-#define PUSHED_ARGUMENTS struct Arguments
-#define STORED_ARGUMENTS layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Arguments
 // A launch of more groups along x than the device takes is cut: then first_group is that of the piece.
+#ifdef HAS_STORED_ARGUMENTS  // the build says so where it has found the word
+#define STORED_ARGUMENTS struct Arguments
+#define TAKES_ARGUMENTS                                                          \
+  layout(push_constant, std430) uniform Launch { uint first_group; uint groups; }; \
+  layout(set = 0, binding = 0, std140) uniform Stored { Arguments a; }
+#else
+#define PUSHED_ARGUMENTS struct Arguments
+#define STORED_ARGUMENTS struct StoredArguments
 #define TAKES_ARGUMENTS \
   layout(push_constant, std430) uniform Launch { uint first_group; uint groups; Arguments a; }
+#endif
 
 #define READS(name) uint64_t name    // nobody writes it meanwhile
 #define WRITES(name) uint64_t name   // nothing else overlaps it

@@ -22,7 +22,6 @@ import org.lwjgl.vulkan.VkMemoryBarrier;
  */
 final class Submission {
   private static final long SCRATCH_BYTES = 64 << 10;
-  private static final long ARGUMENT_BYTES = 16 << 10;
   private static final long SPAN_ALIGNMENT = 64;
 
   /** The push constants before the arguments: the first group, and how many there are. */
@@ -40,10 +39,10 @@ final class Submission {
   private final VkCommandBuffer commands;
   private final List<MemoryPool.Block<DeviceBuffer>> blocks = new ArrayList<>();
   private final List<Download> downloads = new ArrayList<>();
-  private final List<MemoryPool.Block<DeviceBuffer>> argumentBlocks = new ArrayList<>();
+  private final List<MemoryPool.Block<ArgumentMemory.Block>> argumentBlocks = new ArrayList<>();
   private DeviceBuffer scratch;
   private long scratchUsed;
-  private long argumentsUsed;
+  private int argumentsUsed;
   private long stagedBytes;
   private long value;
 
@@ -148,16 +147,29 @@ final class Submission {
     return span;
   }
 
-  /** Memory that host and device both reach, for the arguments of a dispatch. */
-  private Span takeForArguments(long bytes) {
-    long rounded = (bytes + SPAN_ALIGNMENT - 1) / SPAN_ALIGNMENT * SPAN_ALIGNMENT;
-    if (argumentBlocks.isEmpty() || argumentsUsed + rounded > argumentBlocks.getLast().size()) {
-      argumentBlocks.add(context.argumentMemory().take(ARGUMENT_BYTES));
+  /** Puts the arguments of the next dispatch where it looks for them. */
+  private void store(byte[] arguments, MemoryStack stack) {
+    if (argumentBlocks.isEmpty()
+        || argumentsUsed + ArgumentMemory.MOST_BYTES > ArgumentMemory.BLOCK_BYTES) {
+      argumentBlocks.add(context.argumentMemory().take());
       argumentsUsed = 0;
     }
-    Span span = new Span(argumentBlocks.getLast().handle(), argumentsUsed, bytes);
-    argumentsUsed += rounded;
-    return span;
+    ArgumentMemory.Block block = argumentBlocks.getLast().handle();
+    MemorySegment.copy(
+        MemorySegment.ofArray(arguments),
+        0,
+        block.buffer().host(argumentsUsed, arguments.length),
+        0,
+        arguments.length);
+    VK10.vkCmdBindDescriptorSets(
+        commands,
+        VK10.VK_PIPELINE_BIND_POINT_COMPUTE,
+        layout,
+        0,
+        stack.longs(block.set()),
+        stack.ints(argumentsUsed));
+    int alignment = ArgumentMemory.ALIGNMENT;
+    argumentsUsed += (arguments.length + alignment - 1) / alignment * alignment;
   }
 
   void copy(long source, long sourceOffset, long target, long targetOffset, long bytes) {
@@ -206,9 +218,8 @@ final class Submission {
       if (kernel.pushed()) {
         pushed.put(HEAD_BYTES, arguments).limit(roundedToWords(HEAD_BYTES + arguments.length));
       } else {
-        Span span = takeForArguments(arguments.length);
-        span.host().copyFrom(MemorySegment.ofArray(arguments));
-        pushed.putLong(HEAD_BYTES, span.address()).limit(HEAD_BYTES + Long.BYTES);
+        store(arguments, stack);
+        pushed.limit(HEAD_BYTES);
       }
       int stage = VK10.VK_SHADER_STAGE_COMPUTE_BIT;
       VK10.vkCmdPushConstants(commands, layout, stage, 0, pushed);
@@ -227,9 +238,9 @@ final class Submission {
     return (bytes + 3) / 4 * 4;
   }
 
-  /** The most bytes of arguments that are pushed. */
-  static int mostPushed() {
-    return Pipelines.PUSHED_BYTES - HEAD_BYTES;
+  /** The most bytes of arguments that a kernel may have. */
+  static int mostArguments(VulkanKernel kernel) {
+    return kernel.pushed() ? Pipelines.PUSHED_BYTES - HEAD_BYTES : ArgumentMemory.MOST_BYTES;
   }
 
   void timestamp(Timestamps.Slot slot) {

@@ -58,7 +58,7 @@ final class VulkanContext {
   private final Set<VulkanStream> streams = ConcurrentHashMap.newKeySet();
   private final ConcurrentSkipListMap<Long, DeviceBuffer> pinned = new ConcurrentSkipListMap<>();
   private final MemoryPool<DeviceBuffer> staging = new MemoryPool<>(new Source(Place.HOST));
-  private final MemoryPool<DeviceBuffer> argumentMemory = new MemoryPool<>(new Source(Place.BOTH));
+  private final ArgumentMemory argumentMemory;
   private final Timelines timelines;
   private final Timestamps timestamps;
   private volatile boolean closed;
@@ -103,6 +103,7 @@ final class VulkanContext {
       VK10.vkDestroyDevice(device, null);
       throw t;
     }
+    argumentMemory = new ArgumentMemory(this);
     timelines = new Timelines(device);
     timestamps =
         new Timestamps(
@@ -220,6 +221,7 @@ final class VulkanContext {
               .size(bytes)
               .usage(
                   VK10.VK_BUFFER_USAGE_STORAGE_BUFFER_BIT
+                      | VK10.VK_BUFFER_USAGE_UNIFORM_BUFFER_BIT
                       | VK10.VK_BUFFER_USAGE_TRANSFER_SRC_BIT
                       | VK10.VK_BUFFER_USAGE_TRANSFER_DST_BIT
                       | VK12.VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT)
@@ -329,7 +331,7 @@ final class VulkanContext {
   }
 
   /** Memory for arguments that are too long to be pushed. */
-  MemoryPool<DeviceBuffer> argumentMemory() {
+  ArgumentMemory argumentMemory() {
     return argumentMemory;
   }
 
@@ -372,7 +374,7 @@ final class VulkanContext {
   /** Destroys what is left, innermost first. */
   void close() {
     staging.trim();
-    argumentMemory.trim();
+    argumentMemory.close();
     timestamps.close();
     timelines.close();
     for (DeviceBuffer buffer : List.copyOf(buffers)) {

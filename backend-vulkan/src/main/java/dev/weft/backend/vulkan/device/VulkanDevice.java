@@ -92,7 +92,8 @@ public final class VulkanDevice implements ComputeDevice {
     VulkanContext context = new VulkanContext(vulkan, properties);
     Pipelines pipelines;
     try {
-      pipelines = new Pipelines(context.device(), library, cache);
+      pipelines =
+          new Pipelines(context.device(), library, cache, context.argumentMemory().layout());
     } catch (Throwable t) {
       context.close();
       throw t;

@@ -325,14 +325,10 @@ final class VulkanStream implements ComputeStream {
       throw new IllegalArgumentException(
           compiled.name() + ": groups of " + groupSize + ", its have " + compiled.groupSize());
     }
-    if (compiled.pushed() && values.length > Submission.mostPushed()) {
+    int most = Submission.mostArguments(compiled);
+    if (values.length > most) {
       throw new IllegalArgumentException(
-          compiled.name()
-              + ": "
-              + values.length
-              + " bytes of arguments, of which at most "
-              + Submission.mostPushed()
-              + " can be pushed");
+          compiled.name() + ": " + values.length + " bytes of arguments, at most " + most);
     }
     enqueue(new Dispatch(compiled, values, groupsX, groupsY, groupsZ, independent));
   }

@@ -31,8 +31,9 @@ import org.lwjgl.vulkan.VkSpecializationInfo;
 import org.lwjgl.vulkan.VkSpecializationMapEntry;
 
 /**
- * The pipelines of an open device, each made once. All have one layout: push constants and nothing
- * else, since memory is reached by address. Safe for use by several threads.
+ * The pipelines of an open device, each made once. All have one layout: push constants, and a
+ * uniform buffer for longer arguments; all other memory is reached by address. Safe for use by
+ * several threads.
  */
 public final class Pipelines {
   /** Bytes of push constants that every device has. */
@@ -47,12 +48,19 @@ public final class Pipelines {
   private final long layout;
   private final long cache;
 
-  /** No pipeline yet. */
-  public Pipelines(VkDevice device, ShaderLibrary library, PipelineCacheFile file) {
+  /**
+   * No pipeline yet.
+   *
+   * @param device the VkDevice
+   * @param library the shaders
+   * @param file where pipelines are kept
+   * @param setLayout the VkDescriptorSetLayout of arguments that are not pushed
+   */
+  public Pipelines(VkDevice device, ShaderLibrary library, PipelineCacheFile file, long setLayout) {
     this.device = device;
     this.library = library;
     this.file = file;
-    layout = createLayout(device);
+    layout = createLayout(device, setLayout);
     try {
       cache = createCache(device, file.read());
     } catch (Throwable t) {
@@ -61,11 +69,12 @@ public final class Pipelines {
     }
   }
 
-  private static long createLayout(VkDevice device) {
+  private static long createLayout(VkDevice device, long setLayout) {
     try (MemoryStack stack = MemoryStack.stackPush()) {
       VkPipelineLayoutCreateInfo info =
           VkPipelineLayoutCreateInfo.calloc(stack)
               .sType$Default()
+              .pSetLayouts(stack.longs(setLayout))
               .pPushConstantRanges(
                   VkPushConstantRange.calloc(1, stack)
                       .stageFlags(VK10.VK_SHADER_STAGE_COMPUTE_BIT)
