@@ -19,8 +19,11 @@ import java.util.List;
 
 /** Every Vulkan 1.2 device of every driver, GPUs first. Needs a loader and a driver. */
 public final class VulkanProvider implements KernelProvider {
-  /** By name only, as long as an operation is missing. */
-  private static final int NEVER_BY_ITSELF = -1;
+  /** Below provider opencl: its kernels are the faster ones where both are there. */
+  private static final int PORTABLE_GPU = 90;
+
+  /** Below provider cpu, which has the same number and comes first by its id. */
+  private static final int CPU_ONLY = 0;
 
   /** Made by {@link java.util.ServiceLoader}; does nothing. */
   public VulkanProvider() {}
@@ -37,7 +40,12 @@ public final class VulkanProvider implements KernelProvider {
 
   @Override
   public int priority() {
-    return NEVER_BY_ITSELF;
+    return PORTABLE_GPU;
+  }
+
+  @Override
+  public int priority(List<DeviceDescriptor> found) {
+    return found.getFirst().kind() == DeviceDescriptor.Kind.CPU ? CPU_ONLY : PORTABLE_GPU;
   }
 
   @Override

@@ -15,6 +15,7 @@ import dev.weft.spi.BackendDevice;
 import dev.weft.spi.DeviceDescriptor;
 import dev.weft.spi.Probe;
 import dev.weft.spi.SpiVersion;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /** What holds on every machine, with a device or without. */
@@ -22,11 +23,16 @@ class VulkanProviderTest {
   private final VulkanProvider provider = new VulkanProvider();
 
   @Test
-  void isFoundAsAServiceAndNeverChosenByItself() {
+  void isFoundAsAServiceAndChosenForGpusOnly() {
     assertTrue(Weft.discover().toString().contains("vulkan"), Weft.discover()::toString);
     assertEquals("vulkan", provider.id());
     assertEquals(new SpiVersion(1, 0), provider.spiVersion());
-    assertTrue(provider.priority() < 0, "as long as operations are missing");
+    assertEquals(90, priority(DeviceDescriptor.Kind.GPU));
+    assertEquals(0, priority(DeviceDescriptor.Kind.CPU));
+  }
+
+  private int priority(DeviceDescriptor.Kind kind) {
+    return provider.priority(List.of(DeviceDescriptor.builder(0, "any", kind).build()));
   }
 
   @Test
