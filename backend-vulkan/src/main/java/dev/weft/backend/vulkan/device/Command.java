@@ -13,8 +13,26 @@ interface Command {
     return false;
   }
 
+  /** Whether it has nothing to do with the host's memory, so that it can be submitted again. */
+  default boolean isOfDeviceAlone() {
+    return false;
+  }
+
   /** The host memory that recording reads, if any. */
   default @Nullable MemorySegment reads() {
     return null;
+  }
+
+  /** A command of the device alone. */
+  record OnDevice(Command command) implements Command {
+    @Override
+    public void record(Submission submission) {
+      command.record(submission);
+    }
+
+    @Override
+    public boolean isOfDeviceAlone() {
+      return true;
+    }
   }
 }

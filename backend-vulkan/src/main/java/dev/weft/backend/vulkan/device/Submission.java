@@ -89,14 +89,21 @@ final class Submission {
 
   // ---- recording
 
-  void begin() {
+  /** Begins, with VK_COMMAND_BUFFER_USAGE flags. */
+  void begin(int flags) {
     try (MemoryStack stack = MemoryStack.stackPush()) {
       VkCommandBufferBeginInfo info =
-          VkCommandBufferBeginInfo.calloc(stack)
-              .sType$Default()
-              .flags(VK10.VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT);
+          VkCommandBufferBeginInfo.calloc(stack).sType$Default().flags(flags);
       Result.check("vkBeginCommandBuffer", VK10.vkBeginCommandBuffer(commands, info));
     }
+  }
+
+  /** Records a command, after all before it unless it is independent. */
+  void add(Command command) {
+    if (!command.isIndependent()) {
+      barrier();
+    }
+    command.record(this);
   }
 
   void end() {

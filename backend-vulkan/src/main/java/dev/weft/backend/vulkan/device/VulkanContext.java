@@ -56,6 +56,7 @@ final class VulkanContext {
   private final long allocator;
   private final Set<DeviceBuffer> buffers = ConcurrentHashMap.newKeySet();
   private final Set<VulkanStream> streams = ConcurrentHashMap.newKeySet();
+  private final Set<VulkanGraph> graphs = ConcurrentHashMap.newKeySet();
   private final ConcurrentSkipListMap<Long, DeviceBuffer> pinned = new ConcurrentSkipListMap<>();
   private final MemoryPool<DeviceBuffer> staging = new MemoryPool<>(new Source(Place.HOST));
   private final ArgumentMemory argumentMemory;
@@ -202,6 +203,14 @@ final class VulkanContext {
     streams.remove(stream);
   }
 
+  void opened(VulkanGraph graph) {
+    graphs.add(graph);
+  }
+
+  void closed(VulkanGraph graph) {
+    graphs.remove(graph);
+  }
+
   /** Does what is left to do on the host for all that the device has done. */
   void retireAll() {
     for (VulkanStream stream : streams) {
@@ -289,20 +298,10 @@ final class VulkanContext {
 
     @Override
     public @Nullable DeviceBuffer allocate(long bytes) {
-      if (place == Place.DEVICE && bytes > mostBytes()) {
+      if (place == Place.DEVICE && bytes > Math.min(properties.memoryBytes(), properties.mostAllocationBytes())) {
         return null; // some drivers would allocate it, and fail when it is used
       }
       return createBuffer(bytes, place);
-    }
-
-    /**
-     * The largest allocation. What drivers of GPUs report is what they promise, and NVIDIA's gives
-     * far more than the 4 GiB that it does; one for the CPU fails beyond it.
-     */
-    private long mostBytes() {
-      return properties.kind() == DeviceProperties.Kind.GPU
-          ? properties.memoryBytes()
-          : Math.min(properties.memoryBytes(), properties.mostAllocationBytes());
     }
 
     @Override
@@ -312,7 +311,7 @@ final class VulkanContext {
 
     @Override
     public DeviceOutOfMemoryException exhausted(long bytes) {
-      long most = mostBytes();
+      long most = properties.mostAllocationBytes();
       return new DeviceOutOfMemoryException(
           place != Place.DEVICE
               ? "memory for transfers"
@@ -368,6 +367,9 @@ final class VulkanContext {
     assert ignored <= 0;
     for (VulkanStream stream : List.copyOf(streams)) {
       stream.close();
+    }
+    for (VulkanGraph graph : List.copyOf(graphs)) {
+      graph.close();
     }
   }
 

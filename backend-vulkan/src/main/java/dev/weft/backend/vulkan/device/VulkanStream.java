@@ -20,12 +20,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
-import org.lwjgl.PointerBuffer;
 import org.lwjgl.system.MemoryStack;
 import org.lwjgl.vulkan.VK10;
 import org.lwjgl.vulkan.VkCommandBuffer;
-import org.lwjgl.vulkan.VkCommandBufferAllocateInfo;
-import org.lwjgl.vulkan.VkCommandPoolCreateInfo;
 import org.lwjgl.vulkan.VkDevice;
 import org.lwjgl.vulkan.VkSubmitInfo;
 import org.lwjgl.vulkan.VkTimelineSemaphoreSubmitInfo;
@@ -49,7 +46,7 @@ final class VulkanStream implements ComputeStream {
   private final @Nullable DeviceCopy deviceCopy;
   private final int queue;
   private final Timeline timeline;
-  private final long pool;
+  private final CommandPool pool;
   private final ArgumentBlock arguments = new ArgumentBlock();
   private final Map<Timeline, Long> waits = new HashMap<>();
 
@@ -83,17 +80,8 @@ final class VulkanStream implements ComputeStream {
     this.layout = layout;
     queue = context.assignQueue();
     timeline = context.timelines().take();
-    try (MemoryStack stack = MemoryStack.stackPush()) {
-      VkCommandPoolCreateInfo info =
-          VkCommandPoolCreateInfo.calloc(stack)
-              .sType$Default()
-              .flags(
-                  VK10.VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT
-                      | VK10.VK_COMMAND_POOL_CREATE_TRANSIENT_BIT)
-              .queueFamilyIndex(context.properties().queue().index());
-      LongBuffer handle = stack.mallocLong(1);
-      Result.check("vkCreateCommandPool", VK10.vkCreateCommandPool(device, info, null, handle));
-      pool = handle.get(0);
+    try {
+      pool = new CommandPool(context);
     } catch (Throwable t) {
       context.timelines().give(timeline);
       throw t;
@@ -140,10 +128,7 @@ final class VulkanStream implements ComputeStream {
       submission = begin();
     }
     try {
-      if (!command.isIndependent()) {
-        submission.barrier();
-      }
-      command.record(submission);
+      submission.add(command);
     } catch (Throwable t) {
       giveBack(submission);
       throw t;
@@ -200,27 +185,18 @@ final class VulkanStream implements ComputeStream {
       submission = idle.poll();
     }
     if (submission == null) {
-      submission = new Submission(context, layout, allocate());
+      submission = new Submission(context, layout, pool.allocate());
     }
-    submission.begin();
+    submission.begin(VK10.VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT);
     return submission;
   }
 
-  private VkCommandBuffer allocate() {
-    try (MemoryStack stack = MemoryStack.stackPush()) {
-      VkCommandBufferAllocateInfo info =
-          VkCommandBufferAllocateInfo.calloc(stack)
-              .sType$Default()
-              .commandPool(pool)
-              .level(VK10.VK_COMMAND_BUFFER_LEVEL_PRIMARY)
-              .commandBufferCount(1);
-      PointerBuffer handle = stack.mallocPointer(1);
-      Result.check("vkAllocateCommandBuffers", VK10.vkAllocateCommandBuffers(device, info, handle));
-      return new VkCommandBuffer(handle.get(0), device);
-    }
+  private void submit(Submission submission) {
+    submit(null, submission);
   }
 
-  private void submit(Submission submission) {
+  /** Submits, after a command buffer that was recorded before, if there is one. */
+  private void submit(@Nullable VkCommandBuffer before, Submission submission) {
     long value = timeline.last() + 1;
     Timestamps.Slot time = context.timestamps().take();
     try (MemoryStack stack = MemoryStack.stackPush()) {
@@ -242,7 +218,10 @@ final class VulkanStream implements ComputeStream {
           VkSubmitInfo.calloc(stack)
               .sType$Default()
               .pNext(timelines)
-              .pCommandBuffers(stack.pointers(submission.commands()))
+              .pCommandBuffers(
+                  before == null
+                      ? stack.pointers(submission.commands())
+                      : stack.pointers(before, submission.commands()))
               .pSignalSemaphores(stack.longs(timeline.semaphore()));
       if (!waits.isEmpty()) {
         timelines.waitSemaphoreValueCount(waits.size()).pWaitSemaphoreValues(values.flip());
@@ -365,6 +344,11 @@ final class VulkanStream implements ComputeStream {
     public boolean isIndependent() {
       return independent;
     }
+
+    @Override
+    public boolean isOfDeviceAlone() {
+      return true;
+    }
   }
 
   // ---- transfers
@@ -445,13 +429,15 @@ final class VulkanStream implements ComputeStream {
       enqueue(
           submission -> kernels.record(submission, from, sourceOffset, to, targetOffset, bytes));
     } else {
-      enqueue(submission ->
-          submission.copy(
-              from.buffer(),
-              from.offset() + sourceOffset,
-              to.buffer(),
-              to.offset() + targetOffset,
-              bytes));
+      enqueue(
+          new Command.OnDevice(
+              submission ->
+                  submission.copy(
+                      from.buffer(),
+                      from.offset() + sourceOffset,
+                      to.buffer(),
+                      to.offset() + targetOffset,
+                      bytes)));
     }
   }
 
@@ -459,7 +445,10 @@ final class VulkanStream implements ComputeStream {
   public void fill(BackendMemory target, long targetOffset, long bytes, byte value) {
     if (bytes != 0) {
       VulkanMemory to = (VulkanMemory) target;
-      enqueue(submission -> submission.fill(to.buffer(), to.offset() + targetOffset, bytes, value));
+      enqueue(
+          new Command.OnDevice(
+              submission ->
+                  submission.fill(to.buffer(), to.offset() + targetOffset, bytes, value)));
     }
   }
 
@@ -508,12 +497,19 @@ final class VulkanStream implements ComputeStream {
       throw new IllegalStateException("endCapture: no capture has begun");
     }
     capture = null;
-    return new VulkanGraph(recorded);
+    return new VulkanGraph(context, layout, recorded);
   }
 
   @Override
   public void launch(BackendGraph graph) {
-    run(((VulkanGraph) graph).commands());
+    VulkanGraph launched = (VulkanGraph) graph;
+    VkCommandBuffer recorded = launched.recorded();
+    if (recorded == null) {
+      run(launched.commands());
+    } else {
+      submit(recorded, begin());
+      context.messages().check();
+    }
   }
 
   @Override
@@ -530,7 +526,7 @@ final class VulkanStream implements ComputeStream {
       idle.clear();
     }
     giveTimeBack();
-    VK10.vkDestroyCommandPool(device, pool, null);
+    pool.close();
     context.timelines().give(timeline);
   }
 }

@@ -13,6 +13,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import org.lwjgl.system.MemoryStack;
 import org.lwjgl.vulkan.AMDShaderCoreProperties;
+import org.lwjgl.vulkan.KHRMaintenance4;
 import org.lwjgl.vulkan.NVShaderSmBuiltins;
 import org.lwjgl.vulkan.VK10;
 import org.lwjgl.vulkan.VK11;
@@ -21,6 +22,7 @@ import org.lwjgl.vulkan.VkExtensionProperties;
 import org.lwjgl.vulkan.VkPhysicalDevice;
 import org.lwjgl.vulkan.VkPhysicalDeviceFeatures2;
 import org.lwjgl.vulkan.VkPhysicalDeviceLimits;
+import org.lwjgl.vulkan.VkPhysicalDeviceMaintenance4PropertiesKHR;
 import org.lwjgl.vulkan.VkPhysicalDeviceMemoryProperties;
 import org.lwjgl.vulkan.VkPhysicalDeviceProperties;
 import org.lwjgl.vulkan.VkPhysicalDeviceProperties2;
@@ -161,7 +163,7 @@ public record DeviceProperties(
           missing,
           queueFamily(handle, stack),
           memoryBytes(handle, stack),
-          eleven.maxMemoryAllocationSize(),
+          mostAllocationBytes(handle, kind, extensions, eleven.maxMemoryAllocationSize(), stack),
           new Limits(
               computeUnits(handle, kind, extensions, stack),
               Math.min(limits.maxComputeWorkGroupInvocations(), limits.maxComputeWorkGroupSize(0)),
@@ -244,6 +246,27 @@ public record DeviceProperties(
       }
     }
     return most;
+  }
+
+  /**
+   * The largest allocation. What drivers report is what they promise: NVIDIA's gives buffers far
+   * larger than the 4 GiB that it says; lavapipe fails beyond, if only when memory is used.
+   */
+  private static long mostAllocationBytes(
+      VkPhysicalDevice handle,
+      Kind kind,
+      Set<String> extensions,
+      long promised,
+      MemoryStack stack) {
+    if (kind != Kind.GPU
+        || !extensions.contains(KHRMaintenance4.VK_KHR_MAINTENANCE_4_EXTENSION_NAME)) {
+      return promised;
+    }
+    VkPhysicalDeviceMaintenance4PropertiesKHR buffers =
+        VkPhysicalDeviceMaintenance4PropertiesKHR.calloc(stack).sType$Default();
+    VK11.vkGetPhysicalDeviceProperties2(
+        handle, VkPhysicalDeviceProperties2.calloc(stack).sType$Default().pNext(buffers));
+    return Math.max(promised, buffers.maxBufferSize());
   }
 
   /** Vulkan itself does not tell. */

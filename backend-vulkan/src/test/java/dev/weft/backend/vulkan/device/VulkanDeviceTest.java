@@ -206,6 +206,45 @@ class VulkanDeviceTest {
   }
 
   @Test
+  void aGraphOfTheDeviceAloneIsLaunchedManyTimesByManyStreams() {
+    KernelName many = KernelName.of("test/scale", "many").with("WIDE", 1);
+    try (Arena arena = Arena.ofConfined();
+        BackendMemory y = device.allocate(256)) {
+      MemorySegment out = arena.allocate(256, 64);
+      ComputeKernel kernel = device.kernel(many);
+      stream.beginCapture();
+      stream.fill(y, 0, 255, (byte) 0);
+      Arguments arguments = stream.arguments().region(new Region(y, 0)).value(1).value(20L);
+      arguments.value(0.5f).value(300L).value(4).value(5).value(6);
+      for (long i = 0; i < 8; i++) {
+        arguments.value(i);
+      }
+      arguments.value(2f);
+      stream.dispatch(kernel, 1, 1, 1, 64);
+      stream.copy(y, 0, y, 128, 4);
+      try (BackendGraph graph = stream.endCapture();
+          BackendStream other = device.newStream()) {
+        assertEquals(3, graph.nodes().orElseThrow());
+        for (int i = 0; i < 5; i++) {
+          stream.fill(y, 0, 256, (byte) 9);
+          stream.launch(graph);
+          stream.launch(graph);
+          BackendStream last = i % 2 == 0 ? stream : other;
+          other.await(stream.record());
+          last.launch(graph);
+          last.download(y, 0, out);
+          last.synchronize();
+          assertEquals(1 + 20 + 0.5f + 300 + 4 + 5 + 6 + 28 + 2 + 1, at(out, 0));
+          assertEquals(at(out, 0), at(out, 32));
+          assertEquals(9, out.get(ValueLayout.JAVA_BYTE, 255));
+        }
+        stream.synchronize();
+        other.synchronize();
+      }
+    }
+  }
+
+  @Test
   void aGraphDoesAgainWhatWasRecorded() {
     try (Arena arena = Arena.ofConfined();
         BackendMemory x = device.allocate(4L * COUNT + 4);
