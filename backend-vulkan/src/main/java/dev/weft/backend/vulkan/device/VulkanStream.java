@@ -23,7 +23,6 @@ import org.jspecify.annotations.Nullable;
 import org.lwjgl.system.MemoryStack;
 import org.lwjgl.vulkan.VK10;
 import org.lwjgl.vulkan.VkCommandBuffer;
-import org.lwjgl.vulkan.VkDevice;
 import org.lwjgl.vulkan.VkSubmitInfo;
 import org.lwjgl.vulkan.VkTimelineSemaphoreSubmitInfo;
 
@@ -41,7 +40,6 @@ final class VulkanStream implements ComputeStream {
   private static final int MOST_IN_FLIGHT = 256;
 
   private final VulkanContext context;
-  private final VkDevice device;
   private final long layout;
   private final @Nullable DeviceCopy deviceCopy;
   private final int queue;
@@ -76,7 +74,6 @@ final class VulkanStream implements ComputeStream {
   VulkanStream(VulkanContext context, long layout, @Nullable DeviceCopy deviceCopy) {
     this.context = context;
     this.deviceCopy = deviceCopy;
-    this.device = context.device();
     this.layout = layout;
     queue = context.assignQueue();
     timeline = context.timelines().take();
