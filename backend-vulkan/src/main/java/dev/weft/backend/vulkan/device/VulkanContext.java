@@ -298,7 +298,8 @@ final class VulkanContext {
 
     @Override
     public @Nullable DeviceBuffer allocate(long bytes) {
-      if (place == Place.DEVICE && bytes > Math.min(properties.memoryBytes(), properties.mostAllocationBytes())) {
+      if (place == Place.DEVICE
+          && bytes > Math.min(properties.memoryBytes(), properties.mostAllocationBytes())) {
         return null; // some drivers would allocate it, and fail when it is used
       }
       return createBuffer(bytes, place);

@@ -1,7 +1,6 @@
 package dev.weft.backend.vulkan.device;
 
 import dev.weft.backend.vulkan.device.Timelines.Timeline;
-import dev.weft.backend.vulkan.driver.Result;
 import dev.weft.backend.vulkan.shaders.VulkanKernel;
 import dev.weft.gpu.Arguments;
 import dev.weft.gpu.ComputeKernel;
@@ -427,14 +426,13 @@ final class VulkanStream implements ComputeStream {
           submission -> kernels.record(submission, from, sourceOffset, to, targetOffset, bytes));
     } else {
       enqueue(
-          new Command.OnDevice(
-              submission ->
-                  submission.copy(
-                      from.buffer(),
-                      from.offset() + sourceOffset,
-                      to.buffer(),
-                      to.offset() + targetOffset,
-                      bytes)));
+          new Command.OnDevice(submission ->
+              submission.copy(
+                  from.buffer(),
+                  from.offset() + sourceOffset,
+                  to.buffer(),
+                  to.offset() + targetOffset,
+                  bytes)));
     }
   }
 
@@ -443,9 +441,8 @@ final class VulkanStream implements ComputeStream {
     if (bytes != 0) {
       VulkanMemory to = (VulkanMemory) target;
       enqueue(
-          new Command.OnDevice(
-              submission ->
-                  submission.fill(to.buffer(), to.offset() + targetOffset, bytes, value)));
+          new Command.OnDevice(submission ->
+              submission.fill(to.buffer(), to.offset() + targetOffset, bytes, value)));
     }
   }
 
