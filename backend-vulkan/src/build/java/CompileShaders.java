@@ -15,6 +15,7 @@ import java.nio.IntBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.security.MessageDigest;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -38,7 +39,8 @@ import org.lwjgl.util.shaderc.ShadercIncludeResultRelease;
 
 // Compiles the shaders that kernels.txt in the first folder lists to SPIR-V in the second, and
 // validates them. Run from
-// source by the Maven build. What has not changed since the last run is kept.
+// source by the Maven build. What has not changed since the last run is kept; WEFT_KERNEL_CACHE names
+// a folder in which several checkouts share modules.
 //
 // Writes index.txt beside the modules, which the backend reads at run time. A line of it:
 //   FILE HASH GROUP_SIZE pushed|stored SOURCE FUNCTION NAME=VALUE... NAME@ID...
@@ -210,11 +212,26 @@ Compiled compile(Shader shader, String before) throws Exception {
         && Files.exists(target)) {
       return new Compiled(before, false);
     }
-    byte[] spirv =
-        result(
-            shaderc_compile_into_spv(
-                compiler, text, shaderc_compute_shader, source.toString(), "main", options));
-    validate(spirv);
+    Path cached =
+        System.getenv("WEFT_KERNEL_CACHE") instanceof String c
+            ? Path.of(c, hash + ".spirv")
+            : null;
+    byte[] spirv;
+    if (cached != null && Files.exists(cached)) {
+      spirv = Files.readAllBytes(cached);
+    } else {
+      spirv =
+          result(
+              shaderc_compile_into_spv(
+                  compiler, text, shaderc_compute_shader, source.toString(), "main", options));
+      validate(spirv);
+      if (cached != null) {
+        Files.createDirectories(cached.getParent());
+        Path unfinished = Files.createTempFile(cached.getParent(), "unfinished", "");
+        Files.write(unfinished, spirv);
+        Files.move(unfinished, cached, StandardCopyOption.ATOMIC_MOVE);
+      }
+    }
     Files.write(target, spirv);
     return new Compiled(indexLine(shader, hash, whole, isStored, groupSize(spirv)), true);
   } finally {
