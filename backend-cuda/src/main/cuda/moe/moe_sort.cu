@@ -23,6 +23,7 @@ constexpr int kBlockWarps = kBlockThreads / 32;
 constexpr int kBlockSlots = 1024;
 constexpr int kRunOfOneBlock = 4;
 constexpr int kMostExperts = 1024;
+constexpr int kItemCounters = 2;
 constexpr unsigned kAll = 0xffffffffu;
 
 struct SortArguments {
@@ -35,6 +36,7 @@ struct SortArguments {
   int4* projectTiles;
   int4* downTiles;
   int* blockCounts;       // [blocks, E]: first counts, then where a block's slots of an expert start within it
+  int* itemCounters;      // null, or [2] that become 0
   i64 idPitch;
   int firstToken;
   int tokens;
@@ -169,6 +171,7 @@ __device__ __forceinline__ void listTiles(ScanShared& s, int4* list, int rows, i
 __device__ __forceinline__ void finishScan(const SortArguments& a, ScanShared& s, int count) {
   const int e = threadIdx.x;
   if (a.counts != nullptr && e < a.experts) a.counts[e] = count;
+  if (a.itemCounters != nullptr && e < kItemCounters) a.itemCounters[e] = 0;
   // Thread i takes the local expert i from the thread that counted it.
   s.tile[e] = count;
   __syncthreads();

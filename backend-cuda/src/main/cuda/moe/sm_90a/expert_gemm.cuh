@@ -7,8 +7,8 @@
 //   of 8 to 32 (few rows waste little), weights stream through the copy engine, and the same kernel serves a decode step
 //   and a long prompt; only the tile differs (Shape below).
 //   A work item is (expert, weight tile, token tile). Token tiles of one weight tile are neighbours, so that they share
-//   it through the L2. Blocks run one on a multiprocessor and take one item after the other: either all of them, by
-//   stride, or a few each, so that faster multiprocessors take more blocks.
+//   it through the L2. Blocks run one on a multiprocessor and take one item after the other: by stride, or from a
+//   counter, so that faster multiprocessors take more. Which block computes an item changes nothing in its result.
 //   Every block counts the token tiles of all experts by itself, from the offsets: no tile list, no host round trip.
 //
 // Layout of a block: three warpgroups
@@ -44,6 +44,7 @@ struct Arguments {  // as HopperExperts.java writes it
   const int* target;       // null: out's row p is sorted row p; else it is row target[p]
   const int* offsets;      // [experts + 1]; null: one expert has all tokens there are
   const int* tokenCount;   // null, or [1]
+  int* nextItem;           // null: items by stride; else a counter that is 0, of the items that blocks took
   WeightRows firstBias;    // of the gate, or of the only product
   WeightRows secondBias;   // of up
   i64 rowPitch;
@@ -61,11 +62,16 @@ struct Arguments {  // as HopperExperts.java writes it
   float limit;
   int stride;              // blocks b and b + stride begin itemsOfBlock * stride items apart
   int itemsOfBlock;        // the most that a block takes
+  int askedSteps;          // steps of the first items' weights that the L2 is asked for while the sort runs
   int overlapped;          // the launch starts before its predecessor, whose results are `rows`, has ended
 };
 
 constexpr int kMostExperts = 768;
 constexpr int kThreads = 384;
+
+// Items that the bringing thread has claimed and others may not have seen. It claims one while the last step of the one
+// before waits for a stage, and each item before that has a stage of its own at least: so it is kStages + 1 ahead at most.
+constexpr int kClaims = 8;
 
 // kBlocks: m64 products of a multiplying warpgroup for one k. kTokens: the most rows of a token tile. kSlabs: 64
 // columns of K each, of a stage. kSplit: the two warpgroups share the weight rows and split the slabs instead, for
@@ -82,9 +88,12 @@ struct Shape {
   static constexpr int kMostStaging = kTokens <= 32 ? 4096 : kTokens <= 64 ? 8192 : 16384, kAllStaging = kTokens * kBlocks * (kSplit ? 256 : 128);
   static constexpr int kStaging = kAllStaging < kMostStaging ? kAllStaging : kMostStaging;  // of a warpgroup
   static constexpr int kBarriersAt = kStages * kStageBytes + 2 * kStaging;
-  static constexpr int kTilesAt = kBarriersAt + kStages * 16;
+  static constexpr int kClaimsAt = kBarriersAt + kStages * 16;  // a barrier and a number (8 bytes) for each of kClaims
+  static constexpr int kTilesAt = kClaimsAt + 16 * kClaims;
   // Then the experts' first tiles, 4 bytes each, and sums of warps.
   static constexpr int kBytesButExperts = kTilesAt + 4 + 48;
+  static_assert(kStages + 2 <= kClaims);
+  static_assert(!kSplit || kStaging == 256 * kTokens, "the sums of a warpgroup lie in the staging of one");
   static_assert(kBytesButExperts + 4 * 512 <= 227 * 1024 / kResident);
 };
 
@@ -116,6 +125,7 @@ struct ExpertGemm {
   __device__ __forceinline__ uint32_t tokensAt(int stage) const { return weightsAt(stage) + kSlabs * S::kWeightSlab; }
   __device__ __forceinline__ uint32_t full(int stage) const { return shared + S::kBarriersAt + stage * 16; }
   __device__ __forceinline__ uint32_t empty(int stage) const { return full(stage) + 8; }
+  __device__ __forceinline__ uint32_t claimed(int claim) const { return shared + S::kClaimsAt + claim % kClaims * 16; }
 
   __device__ __forceinline__ int offset(int expert) const {
     if (a.offsets == nullptr) {
@@ -167,25 +177,82 @@ struct ExpertGemm {
     item.rows = min(each, rows - tile * each);
   }
 
-  __device__ __forceinline__ i64 firstItem() const {
-    return static_cast<i64>(blockIdx.x / a.stride) * a.stride * a.itemsOfBlock + blockIdx.x % a.stride;
+  // The items of a block, as each of its threads sees them one after the other. Only the thread that brings weights
+  // claims; the others wait for what it publishes.
+  struct Items {
+    i64 number;
+    i64 end;
+    int claim;
+  };
+
+  __device__ __forceinline__ void publish(Items& items) const {
+    items.number = atomicAdd(a.nextItem, 1);
+    uint32_t at = claimed(items.claim++);
+    asm volatile("st.shared.b32 [%0], %1;" ::"r"(at + 8), "r"(static_cast<int>(items.number)) : "memory");
+    barrier_arrive(at);
   }
-  __device__ __forceinline__ i64 endOfItems() const {
-    return min(static_cast<i64>(tileStarts[a.experts]) * a.weightTiles,
-               static_cast<i64>(blockIdx.x / a.stride + 1) * a.stride * a.itemsOfBlock);
+  __device__ __forceinline__ void receive(Items& items) const {
+    uint32_t at = claimed(items.claim);
+    barrier_wait(at, items.claim / kClaims & 1);
+    items.claim++;
+    int number;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(number) : "r"(at + 8) : "memory");
+    items.number = number;
+  }
+  template <bool kClaiming>
+  __device__ __forceinline__ Items firstItem() const {
+    i64 all = static_cast<i64>(tileStarts[a.experts]) * a.weightTiles;
+    Items items{static_cast<i64>(blockIdx.x / a.stride) * a.stride * a.itemsOfBlock + blockIdx.x % a.stride, all, 0};
+    if (a.nextItem == nullptr) {
+      items.end = min(all, static_cast<i64>(blockIdx.x / a.stride + 1) * a.stride * a.itemsOfBlock);
+    } else if (kClaiming) {
+      publish(items);
+    } else {
+      receive(items);
+    }
+    return items;
+  }
+  template <bool kClaiming>
+  __device__ __forceinline__ void nextItem(Items& items) const {
+    if (a.nextItem == nullptr) {
+      items.number += a.stride;
+    } else if (!kClaiming) {
+      receive(items);
+    }  // else it was claimed with the last step
   }
   __device__ __forceinline__ int steps() const { return (a.depth + 64 * kSlabs - 1) / (64 * kSlabs); }
+
+  // While the sort runs: asks the L2 for the first items' weights, as they are if every expert has one tile of rows. If
+  // not, the blocks together will want nearly the same ones.
+  __device__ __forceinline__ void askForWeights() const {
+    int expert = blockIdx.x / a.weightTiles, tile = blockIdx.x % a.weightTiles;
+    if (expert >= a.experts) return;
+    for (int step = 0; step < min(a.askedSteps, steps()); step++) {
+      for (int s = 0; s < kSlabs; s++) {
+        int k = (step * kSlabs + s) * 64;
+        if constexpr (kPaired) {
+          prefetch_box(&a.weights, k, tile * 128, expert);
+          prefetch_box(&a.upWeights, k, tile * 128, expert);
+        } else if constexpr (kGated) {
+          prefetch_box(&a.weights, k, 0, 0, tile * (S::kWeightRows / 16), expert);
+        } else {
+          prefetch_box(&a.weights, k, tile * S::kWeightRows, expert);
+        }
+      }
+    }
+  }
 
   __device__ __forceinline__ void bringWeights() {
     if ((threadIdx.x & 31) != 0) return;
     Item item{};
     int stage = 0;
     uint32_t parity = 1;
-    for (i64 number = firstItem(); number < endOfItems(); number += a.stride) {
-      locate(number, item);
+    for (Items items = firstItem<true>(); items.number < items.end; nextItem<true>(items)) {
+      locate(items.number, item);
       bool once = tileStarts[item.expert + 1] - tileStarts[item.expert] == 1;
       uint64_t policy = once ? kEvictFirst : kEvictNormal;
       for (int step = 0; step < steps(); step++) {
+        if (step + 1 == steps() && a.nextItem != nullptr) publish(items);  // while the ring is still full
         barrier_wait(empty(stage), parity);
         barrier_arrive_expect(full(stage), kSlabs * S::kWeightSlab);
 #pragma unroll
@@ -215,8 +282,8 @@ struct ExpertGemm {
     Item item{};
     int stage = 0;
     uint32_t parity = 1;
-    for (i64 number = firstItem(); number < endOfItems(); number += a.stride) {
-      locate(number, item);
+    for (Items items = firstItem<false>(); items.number < items.end; nextItem<false>(items)) {
+      locate(items.number, item);
       int boxes = (item.rows + S::kTokenBox - 1) / S::kTokenBox;
       for (int step = 0; step < steps(); step++) {
         barrier_wait(empty(stage), parity);
@@ -243,8 +310,8 @@ struct ExpertGemm {
     Item item{};
     int stage = 0;
     uint32_t parity = 1;
-    for (i64 number = firstItem(); number < endOfItems(); number += a.stride) {
-      locate(number, item);
+    for (Items items = firstItem<false>(); items.number < items.end; nextItem<false>(items)) {
+      locate(items.number, item);
       uint32_t at[kPasses];  // the row's chunk, in chunks from the operand's start
 #pragma unroll
       for (int i = 0; i < kPasses; i++) {
@@ -463,8 +530,8 @@ struct ExpertGemm {
     int group = (threadIdx.x >> 7) - 1;
     Ring ring{0, 0};
     Item item{};
-    for (i64 number = firstItem(); number < endOfItems(); number += a.stride) {
-      locate(number, item);
+    for (Items items = firstItem<false>(); items.number < items.end; nextItem<false>(items)) {
+      locate(items.number, item);
       Sums d;
       multiplyAtLeast<(kTokens <= 64 ? 8 : 32)>(item.rows, d, ring, group);
 #pragma unroll
@@ -481,10 +548,12 @@ struct ExpertGemm {
   __device__ __forceinline__ void run() {
     if (threadIdx.x == 0) {
       prefetch_map(&a.weights);
+      askForWeights();
       for (int s = 0; s < kStages; s++) {
         barrier_init(full(s), kDense ? 2 : kGatherThreads + 1);
         barrier_init(empty(s), 8);
       }
+      for (int c = 0; c < kClaims; c++) barrier_init(claimed(c), 1);
       barrier_init_fence();
     }
     if (!a.overlapped) wait_for_predecessor();

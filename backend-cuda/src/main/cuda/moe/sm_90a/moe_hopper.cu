@@ -27,7 +27,6 @@ extern __shared__ __align__(1024) unsigned char sharedMemory[];
 
 using Split16 = Shape<1, 16, 4, 5, true>;
 using Few32 = Shape<1, 32, 2, 5>;
-using Wide32 = Shape<2, 32, 1, 6>;
 using Wide64 = Shape<2, 64, 1, 5>;
 using Wide128 = Shape<2, 128, 1, 4>;
 using Dense160 = Shape<2, 160, 1, 3>;
@@ -35,7 +34,6 @@ using Dense160 = Shape<2, 160, 1, 3>;
 #define ALL(ELEMENT, E)                    \
   GATHERED(ELEMENT, E, split16, Split16)   \
   GATHERED(ELEMENT, E, few32, Few32)       \
-  GATHERED(ELEMENT, E, wide32, Wide32)     \
   GATHERED(ELEMENT, E, wide64, Wide64)     \
   GATHERED(ELEMENT, E, wide128, Wide128)   \
   DENSE(ELEMENT, E, dense160, Dense160)

@@ -34,12 +34,6 @@ class CudaConformanceTest extends KernelProviderConformance {
     return EnumSet.complementOf(EnumSet.of(Profile.LARGE));
   }
 
-  /** MoBA is not yet whole in this version of the backend. */
-  @Override
-  protected Set<String> operations() {
-    return Set.of("conv1d", "moe");
-  }
-
   @Override
   protected List<CaseCatalogue> catalogues() {
     return List.of(new RandomConv1dCases(RANDOM_CASES), new RandomMoeCases(RANDOM_CASES));

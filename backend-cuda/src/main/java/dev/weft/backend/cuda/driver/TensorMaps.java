@@ -25,7 +25,6 @@ public final class TensorMaps {
   /** Rows of 128 bytes, as wgmma reads them without bank conflicts. */
   private static final int SWIZZLE_128 = 3;
 
-  private static final int PROMOTION_256 = 3;
   private static final int FILL_ZERO = 0;
 
   private final MethodHandle encodeTiled;
@@ -47,6 +46,22 @@ public final class TensorMaps {
     /** Bytes of an element. */
     public int bytes() {
       return bytes;
+    }
+  }
+
+  /**
+   * How much the L2 fetches where a copy asks for less; the numbers are those of
+   * CUtensorMapL2promotion.
+   */
+  public enum Fetch {
+    /** For what is streamed once: rows of weights. */
+    BYTES_128(2),
+    BYTES_256(3);
+
+    private final int code;
+
+    Fetch(int code) {
+      this.code = code;
     }
   }
 
@@ -74,6 +89,7 @@ public final class TensorMaps {
    *
    * @param arena where the map lives
    * @param element what the elements are
+   * @param fetch what the L2 brings at once
    * @param address the tensor's first byte, a multiple of 16
    * @param sizes of the dimensions, innermost first, at most five
    * @param strides of the dimensions but the innermost, in bytes, multiples of 16
@@ -82,7 +98,13 @@ public final class TensorMaps {
    * @return the map, 128 bytes at a multiple of 64
    */
   public MemorySegment encode(
-      Arena arena, Element element, long address, long[] sizes, long[] strides, int[] box) {
+      Arena arena,
+      Element element,
+      Fetch fetch,
+      long address,
+      long[] sizes,
+      long[] strides,
+      int[] box) {
     MemorySegment map = arena.allocate(MAP_BYTES, MAP_ALIGNMENT);
     try (Arena scratch = Arena.ofConfined()) {
       int[] steps = new int[box.length];
@@ -107,7 +129,7 @@ public final class TensorMaps {
                     stepsAt,
                     INTERLEAVE_NONE,
                     SWIZZLE_128,
-                    PROMOTION_256,
+                    fetch.code,
                     FILL_ZERO);
       } catch (Throwable e) {
         throw new AssertionError(e); // a downcall declares Throwable and throws nothing

@@ -183,6 +183,7 @@ final class MobaHopperForward {
     return maps.encode(
         arena,
         spec.dataType() == DataType.BF16 ? Element.BF16 : Element.F16,
+        TensorMaps.Fetch.BYTES_256,
         TensorArguments.address(tensor),
         new long[] {tensor.size(2), tensor.size(1), tensor.size(0)},
         new long[] {pitchBytes(tensor, 1), pitchBytes(tensor, 0)},

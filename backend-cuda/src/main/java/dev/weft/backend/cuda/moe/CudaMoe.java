@@ -68,7 +68,7 @@ public final class CudaMoe implements MoeKernel {
   @Override
   public long workspaceBytes(Mode mode, Limits limits) {
     return mode == Mode.FORWARD
-        ? MoePlan.bytes(spec, SlotSort::blockCountBytes, limits.tokens())
+        ? MoePlan.bytes(spec, CudaMoe::sortBytes, limits.tokens())
         : MoeBackwardPass.workspaceBytes(spec, limits.tokens());
   }
 
@@ -82,7 +82,7 @@ public final class CudaMoe implements MoeKernel {
     CudaStream stream = (CudaStream) context.stream();
     MoeBoundWeights weights = (MoeBoundWeights) a.weights().backend();
     int tokens = Math.toIntExact(a.x().size(0));
-    MoePlan plan = MoePlan.of(spec, SlotSort::blockCountBytes, tokens);
+    MoePlan plan = MoePlan.of(spec, CudaMoe::sortBytes, tokens);
     BackendMemory memory = context.workspace();
     long scratch = memory == null ? 0 : ((CudaMemory) memory).address() + context.workspaceOffset();
     Routing routed = routing.enqueue(stream, weights.tensors(), a, plan, scratch);
@@ -101,6 +101,19 @@ public final class CudaMoe implements MoeKernel {
   @Override
   public void backward(LaunchContext context, MoeBackward a) {
     Objects.requireNonNull(backward).run(context, a, (MoeBoundWeights) a.weights().backend());
+  }
+
+  /** Counters of work, then the counts of the sort's blocks. */
+  private static long sortBytes(long slots, int experts) {
+    return SlotSort.ITEM_COUNTERS * Integer.BYTES + SlotSort.blockCountBytes(slots, experts);
+  }
+
+  private static long counters(MoePlan plan, long scratch) {
+    return scratch + plan.blockCounts;
+  }
+
+  private static long blockCounts(MoePlan plan, long scratch) {
+    return counters(plan, scratch) + SlotSort.ITEM_COUNTERS * Integer.BYTES;
   }
 
   /** The sort of all slots, for what the caller is given where groups are sorted one by one. */
@@ -126,7 +139,8 @@ public final class CudaMoe implements MoeKernel {
         0,
         0,
         0,
-        scratch + plan.blockCounts);
+        blockCounts(plan, scratch),
+        0);
   }
 
   /** Sorts, computes and combines the slots of some tokens. */
@@ -184,7 +198,8 @@ public final class CudaMoe implements MoeKernel {
             tiling.projectRows(),
             rows.downTiles(),
             tiling.downRows(),
-            scratch + plan.blockCounts));
+            blockCounts(plan, scratch),
+            counters(plan, scratch)));
     ExpertWork work =
         new ExpertWork(
             spec,
@@ -202,7 +217,8 @@ public final class CudaMoe implements MoeKernel {
             plan.outPitch(),
             TensorArguments.address(z),
             z == null ? 0 : TensorArguments.stride(z, 0),
-            zRows == 0 ? 0 : zRows + (long) first * spec.topK() * Integer.BYTES);
+            zRows == 0 ? 0 : zRows + (long) first * spec.topK() * Integer.BYTES,
+            counters(plan, scratch));
     chosen.kernels.project(stream, work, tiling);
     chosen.kernels.down(stream, work, tiling);
     ExpertWeights shared = weights.shared();
@@ -233,6 +249,7 @@ public final class CudaMoe implements MoeKernel {
             plan.sharedActPitch(),
             scratch + plan.sharedOut,
             plan.outPitch(),
+            0,
             0,
             0,
             0);

@@ -24,6 +24,8 @@ import dev.weft.moe.MoeDispatchSpec;
  * @param z where to save the projection, or 0
  * @param zPitch of z
  * @param zRows [tokens * topK] I32, the row of z by slot; 0 where rows of z are the sorted rows
+ * @param counters {@link SlotSort#ITEM_COUNTERS} I32 that the sort set to 0, for kernels whose
+ *     blocks take work as they become free; 0 for none
  */
 record ExpertWork(
     MoeDispatchSpec spec,
@@ -41,7 +43,18 @@ record ExpertWork(
     long outPitch,
     long z,
     long zPitch,
-    long zRows) {
+    long zRows,
+    long counters) {
+
+  /** One int, 0 when the first projection starts; 0 for none. */
+  long projectCounter() {
+    return counters;
+  }
+
+  /** One int, 0 when the second projection starts; 0 for none. */
+  long downCounter() {
+    return counters == 0 ? 0 : counters + Integer.BYTES;
+  }
 
   DataType type() {
     return spec.dataType();

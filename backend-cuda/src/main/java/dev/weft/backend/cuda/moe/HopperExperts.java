@@ -33,6 +33,12 @@ final class HopperExperts implements ExpertKernels {
   private static final int NO_ACTIVATION = -1;
   private static final int VECTOR = 8; // elements of 16 bytes
 
+  /** Rows an expert on average with which hardly any has none: one in twenty, if drawn evenly. */
+  private static final long SURE_ROWS = 3;
+
+  /** Items are counted in 32 bits. */
+  private static final long MOST_COUNTED = Integer.MAX_VALUE / 2;
+
   /** Rows of x are gathered by 32-bit numbers of 16 bytes. */
   private static final long MOST_X_BYTES = 1L << 35;
 
@@ -144,6 +150,7 @@ final class HopperExperts implements ExpertKernels {
       MemorySegment up =
           one(
               arena,
+              tile,
               weights.up(),
               weights.hidden(),
               weights.width(),
@@ -190,6 +197,7 @@ final class HopperExperts implements ExpertKernels {
       MemorySegment map =
           one(
               arena,
+              tile,
               weights.down(),
               weights.width(),
               weights.hidden(),
@@ -220,6 +228,15 @@ final class HopperExperts implements ExpertKernels {
               false,
               true));
     }
+  }
+
+  /**
+   * Steps of weights that are asked for while the sort runs: a ring of them, where so many rows
+   * leave hardly an expert without any.
+   */
+  private static int askedSteps(ExpertWork work, HopperTile tile) {
+    boolean touchesAll = work.rows().mostRows() >= SURE_ROWS * work.weights().experts();
+    return tile.isStreaming() && touchesAll && !work.isShared() ? tile.stages() : 0;
   }
 
   private Loaded kernels(HopperTile tile) {
@@ -259,10 +276,15 @@ final class HopperExperts implements ExpertKernels {
         maps.encode(
             arena,
             element,
+            tile.fetch(),
             p.tokens,
             new long[] {p.depth, p.tokenRows},
             new long[] {p.tokenPitch * element.bytes()},
             new int[] {SLAB, tile.tokenBox()});
+    int experts = work.weights().experts();
+    long items = work.rows().mostTiles(experts, tile.tokens()) * p.weightTiles;
+    boolean counted = tile.isStreaming() && items <= MOST_COUNTED;
+    long counter = !counted ? 0 : p.overlapped ? work.downCounter() : work.projectCounter();
     ParameterBlock block =
         stream
             .parameters()
@@ -274,10 +296,10 @@ final class HopperExperts implements ExpertKernels {
             .put(p.source)
             .put(p.target)
             .put(work.rows().offsets())
-            .put(work.tokenCount());
+            .put(work.tokenCount())
+            .put(counter);
     p.firstBias.put(block);
     p.secondBias.put(block);
-    int experts = work.weights().experts();
     block
         .put(p.tokenPitch)
         .put(p.outPitch)
@@ -292,11 +314,14 @@ final class HopperExperts implements ExpertKernels {
         .put(p.upFirst ? 1 : 0)
         .put(work.spec().swigluAlpha())
         .put(work.spec().swigluLimit());
-    long items = work.rows().mostTiles(experts, tile.tokens()) * p.weightTiles;
     long stride = Math.min(items, multiprocessors);
     int itemsOfBlock = tile.itemsOfBlock() == 0 ? Integer.MAX_VALUE : tile.itemsOfBlock();
     long blocks = stride * ((items - 1) / (stride * itemsOfBlock) + 1);
-    block.put((int) stride).put(itemsOfBlock).put(p.overlapped ? 1 : 0);
+    block
+        .put((int) stride)
+        .put(itemsOfBlock)
+        .put(p.overlapped ? 0 : askedSteps(work, tile))
+        .put(p.overlapped ? 1 : 0);
     stream.launch(
         kernel,
         LaunchShape.of(blocks, 1, THREADS)
@@ -310,7 +335,13 @@ final class HopperExperts implements ExpertKernels {
     WeightRows gate = weights.gate();
     if (tile.isPaired()) {
       return one(
-          arena, gate, weights.hidden(), weights.width(), weights.experts(), tile.weightRows() / 2);
+          arena,
+          tile,
+          gate,
+          weights.hidden(),
+          weights.width(),
+          weights.experts(),
+          tile.weightRows() / 2);
     }
     // Dimensions: K, 8 rows, gate and up (whichever lies first), groups of 8 rows, expert.
     long row = (long) element.bytes() * gate.rowStride();
@@ -318,6 +349,7 @@ final class HopperExperts implements ExpertKernels {
     return maps.encode(
         arena,
         element,
+        tile.fetch(),
         Math.min(gate.address(), weights.up().address()),
         new long[] {
           weights.hidden(), ALTERNATING, 2, weights.width() / ALTERNATING, weights.experts()
@@ -328,10 +360,17 @@ final class HopperExperts implements ExpertKernels {
 
   /** Dimensions: K, rows, expert. */
   private MemorySegment one(
-      Arena arena, WeightRows rows, int depth, int count, int experts, int copyRows) {
+      Arena arena,
+      HopperTile tile,
+      WeightRows rows,
+      int depth,
+      int count,
+      int experts,
+      int copyRows) {
     return maps.encode(
         arena,
         element,
+        tile.fetch(),
         rows.address(),
         new long[] {depth, count, experts},
         new long[] {element.bytes() * rows.rowStride(), expertStep(rows, count)},

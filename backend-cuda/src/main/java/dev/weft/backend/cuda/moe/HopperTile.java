@@ -1,6 +1,7 @@
 package dev.weft.backend.cuda.moe;
 
 import dev.weft.DataType;
+import dev.weft.backend.cuda.driver.TensorMaps;
 import java.util.Locale;
 
 /**
@@ -8,12 +9,10 @@ import java.util.Locale;
  * was measured (docs/cuda.md).
  */
 enum HopperTile {
-  /** A token or two: twice the work items, so that all multiprocessors have one. */
+  /** A token or two, and work items of {@link #FEW32} would leave multiprocessors idle. */
   SPLIT16(1, 16, 4, 5, true, false, 0),
   /** Few rows: weights stream through a deep ring. */
   FEW32(1, 32, 2, 5, false, false, 0),
-  /** The same where there are plenty of work items. */
-  WIDE32(2, 32, 1, 6, false, false, 0),
   WIDE64(2, 64, 1, 5, false, false, 0),
   WIDE128(2, 128, 1, 4, false, false, 0),
   /** Long prompts: rows are sorted first, so that the copy engine brings them. */
@@ -23,6 +22,12 @@ enum HopperTile {
   static final int MOST_EXPERTS = 512;
 
   private static final int ROW_BYTES = 128;
+
+  /** What the narrower items of {@link #SPLIT16} must gain in use of the device. */
+  private static final double WORTH_SPLITTING = 0.05;
+
+  /** Items that a block's first thread has claimed: kClaims in expert_gemm.cuh. */
+  private static final int CLAIMS = 8;
 
   private final int blocks;
   private final int tokens;
@@ -58,12 +63,7 @@ enum HopperTile {
    * @param multiprocessors of the device
    */
   static HopperTile ofProject(long rows, int experts, int width, int multiprocessors) {
-    long touched = Math.min(rows, experts);
-    long each = rows / touched;
-    if (each <= 24) {
-      return ofFew(each, touched, width, true, multiprocessors);
-    }
-    return ofMany(each, width);
+    return of(rows, experts, width, width, true, multiprocessors);
   }
 
   /**
@@ -76,29 +76,31 @@ enum HopperTile {
    * @param multiprocessors of the device
    */
   static HopperTile ofDown(long rows, int experts, int hidden, int width, int multiprocessors) {
+    return of(rows, experts, hidden, width, false, multiprocessors);
+  }
+
+  private static HopperTile of(
+      long rows, int experts, int columns, int width, boolean gated, int multiprocessors) {
     long touched = Math.min(rows, experts);
     long each = rows / touched;
-    if (each <= 8) {
-      return ofFew(each, touched, hidden, false, multiprocessors);
+    if (each <= 24) {
+      boolean splits =
+          each <= 8
+              && FEW32.used(touched, columns, gated, multiprocessors) + WORTH_SPLITTING
+                  < SPLIT16.used(touched, columns, gated, multiprocessors);
+      return splits ? SPLIT16 : FEW32;
     }
-    return each <= 24 ? FEW32 : ofMany(each, width);
-  }
-
-  /** By how many work items there are for each multiprocessor: too few, some, or many. */
-  private static HopperTile ofFew(
-      long each, long touched, int columns, boolean gated, int multiprocessors) {
-    if (each <= 8 && 10 * touched * FEW32.weightTiles(columns, gated) < 6L * multiprocessors) {
-      return SPLIT16;
-    }
-    return touched * WIDE32.weightTiles(columns, gated) > 6L * multiprocessors ? WIDE32 : FEW32;
-  }
-
-  private static HopperTile ofMany(long each, int width) {
     if (each <= 48) {
-      return width >= 2048 ? WIDE64 : FEW32;
+      return 2 * touched * WIDE64.weightTiles(columns, gated) >= multiprocessors ? WIDE64 : FEW32;
     }
     // Sorting moves 4 H bytes a row, the products 6 H I operations: it pays where I is large.
     return each >= 100 && width >= 2048 ? DENSE160 : WIDE128;
+  }
+
+  /** The part of the device that works on average, if all take equally long for an item. */
+  private double used(long touched, int columns, boolean gated, int multiprocessors) {
+    double items = (double) touched * weightTiles(columns, gated);
+    return items / (multiprocessors * Math.ceil(items / multiprocessors));
   }
 
   /** Weight rows of a work item. */
@@ -132,6 +134,24 @@ enum HopperTile {
     return blocks == 2;
   }
 
+  /**
+   * Whether reading weights is what its launches wait for: the L2 then brings no more than asked
+   * for, the first weights are asked for ahead, and blocks take items as they become free.
+   */
+  boolean isStreaming() {
+    return tokens <= 64;
+  }
+
+  /** What the L2 brings at once. */
+  TensorMaps.Fetch fetch() {
+    return isStreaming() ? TensorMaps.Fetch.BYTES_128 : TensorMaps.Fetch.BYTES_256;
+  }
+
+  /** Stages of its ring. */
+  int stages() {
+    return stages;
+  }
+
   /** Whether the first projection takes rows in sorted order; else it gathers them. */
   boolean isDense() {
     return dense;
@@ -147,7 +167,7 @@ enum HopperTile {
     int stage = slabs * (weightRows() + tokens) * ROW_BYTES;
     int mostStaging = tokens <= 32 ? 4096 : tokens <= 64 ? 8192 : 16_384;
     int staging = Math.min(mostStaging, tokens * blocks * (split ? 256 : 128));
-    int barriers = 16 * stages;
+    int barriers = 16 * (stages + CLAIMS);
     int sums = 48;
     return stages * stage + 2 * staging + barriers + sums + 4 * (experts + 1);
   }

@@ -211,7 +211,8 @@ final class MoeBackwardPass {
           0,
           0,
           0,
-          at(plan.blockCounts));
+          at(plan.blockCounts),
+          0);
     }
 
     void run() {

@@ -16,6 +16,9 @@ final class SlotSort {
   /** Slots of a block, where there are several. */
   static final int BLOCK_SLOTS = 1024;
 
+  /** How many counters of work are set to 0: one for each of the experts' projections. */
+  static final int ITEM_COUNTERS = 2;
+
   static final String ONE_BLOCK = "moe_sort_one_block";
   static final String COUNT = "moe_sort_count";
   static final String SCAN = "moe_sort_scan";
@@ -59,6 +62,7 @@ final class SlotSort {
    * @param downTiles a tile list
    * @param downRows rows of its tiles
    * @param blockCounts scratch of {@link #blockCountBytes}
+   * @param itemCounters {@link #ITEM_COUNTERS} I32 that become 0
    */
   record Work(
       long ids,
@@ -79,7 +83,8 @@ final class SlotSort {
       int projectRows,
       long downTiles,
       int downRows,
-      long blockCounts) {}
+      long blockCounts,
+      long itemCounters) {}
 
   /** Scratch for the counts of blocks. */
   static long blockCountBytes(long slots, int experts) {
@@ -120,6 +125,7 @@ final class SlotSort {
         .put(w.projectTiles)
         .put(w.downTiles)
         .put(w.blockCounts)
+        .put(w.itemCounters)
         .put(w.idPitch)
         .put(w.firstToken)
         .put(w.tokens)

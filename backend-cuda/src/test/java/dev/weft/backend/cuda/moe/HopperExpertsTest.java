@@ -61,12 +61,18 @@ class HopperExpertsTest {
   @Test
   void aTokenOfAFewLargeExpertsIsSplit() {
     assertEquals(HopperTile.SPLIT16, HopperTile.ofDown(2, 8, 4096, 14336, MULTIPROCESSORS));
+    assertEquals(HopperTile.SPLIT16, HopperTile.ofProject(2, 8, 14336, MULTIPROCESSORS));
+    // 448 items in four rounds, against 896 in seven.
+    assertEquals(HopperTile.SPLIT16, HopperTile.ofDown(8, 256, 7168, 2048, MULTIPROCESSORS));
+    assertEquals(HopperTile.FEW32, HopperTile.ofProject(8, 256, 2048, MULTIPROCESSORS));
   }
 
   @Test
   void fewRowsTakeNarrowTilesAndManyTakeWideOnes() {
     assertEquals(HopperTile.FEW32, HopperTile.ofProject(8, 128, 768, MULTIPROCESSORS));
-    assertEquals(HopperTile.WIDE32, HopperTile.ofProject(1024, 256, 2048, MULTIPROCESSORS));
+    assertEquals(HopperTile.FEW32, HopperTile.ofProject(1024, 256, 2048, MULTIPROCESSORS));
+    assertEquals(HopperTile.WIDE64, HopperTile.ofProject(4096, 128, 768, MULTIPROCESSORS));
+    assertEquals(HopperTile.WIDE64, HopperTile.ofDown(256, 8, 4096, 14336, MULTIPROCESSORS));
     assertEquals(HopperTile.WIDE128, HopperTile.ofProject(65536, 128, 768, MULTIPROCESSORS));
     assertEquals(HopperTile.DENSE160, HopperTile.ofProject(16384, 8, 14336, MULTIPROCESSORS));
   }

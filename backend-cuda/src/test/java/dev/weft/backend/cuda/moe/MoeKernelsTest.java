@@ -60,7 +60,7 @@ class MoeKernelsTest {
     sizes.put(RoutingPass.ROUTE, 184);
     sizes.put(RoutingPass.COPY, 80);
     for (String sort : Set.of(SlotSort.ONE_BLOCK, SlotSort.COUNT, SlotSort.SCAN, SlotSort.PLACE)) {
-      sizes.put(sort, 128);
+      sizes.put(sort, 136);
     }
     for (DataType type : new DataType[] {DataType.F32, DataType.F16, DataType.BF16}) {
       sizes.put(Combination.kernel(type), 120);
