@@ -38,9 +38,8 @@ import org.lwjgl.util.shaderc.ShadercIncludeResult;
 import org.lwjgl.util.shaderc.ShadercIncludeResultRelease;
 
 // Compiles the shaders that kernels.txt in the first folder lists to SPIR-V in the second, and
-// validates them. Run from
-// source by the Maven build. What has not changed since the last run is kept; WEFT_KERNEL_CACHE names
-// a folder in which several checkouts share modules.
+// validates them. Run from source by the Maven build. What has not changed since the last run is
+// kept; WEFT_KERNEL_CACHE names a folder in which several checkouts share modules.
 //
 // Writes index.txt beside the modules, which the backend reads at run time. A line of it:
 //   FILE HASH GROUP_SIZE pushed|stored SOURCE FUNCTION NAME=VALUE... NAME@ID...
@@ -213,9 +212,7 @@ Compiled compile(Shader shader, String before) throws Exception {
       return new Compiled(before, false);
     }
     Path cached =
-        System.getenv("WEFT_KERNEL_CACHE") instanceof String c
-            ? Path.of(c, hash + ".spirv")
-            : null;
+        System.getenv("WEFT_KERNEL_CACHE") instanceof String c ? Path.of(c, hash + ".spirv") : null;
     byte[] spirv;
     if (cached != null && Files.exists(cached)) {
       spirv = Files.readAllBytes(cached);
