@@ -63,10 +63,14 @@ void main() {
   FIND_ROWS(x_rows, GROUP_M, r, x_row(slot + r, r < count));
   FIND_ROWS(w_rows, GROUP_N, r, column + r < columns ? PROJECTION_AT(weight, expert, column + r) : 0ul);
   uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_BY_K(GROUP_N)];
+  const bool x_aligned = aligned_rows(a.x, a.x_pitch, x_type);
+  const bool w_aligned = aligned_rows(a.weight_gate | a.weight_up,
+                                      a.weight_gate_expert | a.weight_gate_row | a.weight_up_expert | a.weight_up_row,
+                                      weight_type);
   clear_sums();
 #define FETCH(k)                                               \
-  FETCH_BY_K(held_x, x_rows, GROUP_M, x_type, k, hidden)       \
-  FETCH_BY_K(held_w, w_rows, GROUP_N, weight_type, k, hidden)
+  FETCH_BY_K(held_x, x_rows, GROUP_M, x_type, k, hidden, x_aligned)       \
+  FETCH_BY_K(held_w, w_rows, GROUP_N, weight_type, k, hidden, w_aligned)
 #define PUT(to)                                                \
   PUT_BY_K(to, held_x, GROUP_M)                                \
   PUT_BY_K((to) + SECOND_OPERAND, held_w, GROUP_N)
@@ -163,9 +167,10 @@ void main() {
   FIND_ROWS(x_rows, GROUP_M, r, dy_row(slot + r, r < count));
   const Rows w_rows = plain_rows(ROW_AT(down, expert, 0), a.down_pitch, 0ul, 0, hidden, a.down_type);
   uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
+  const bool x_aligned = aligned_rows(a.dy, a.dy_pitch, dy_type);
   clear_sums();
 #define FETCH(k)                                               \
-  FETCH_BY_K(held_x, x_rows, GROUP_M, dy_type, k, hidden)      \
+  FETCH_BY_K(held_x, x_rows, GROUP_M, dy_type, k, hidden, x_aligned)      \
   FETCH_ALONG_K(held_w, w_rows, GROUP_N, k, column, width)
 #define PUT(to)                                                \
   PUT_BY_K(to, held_x, GROUP_M)                                \
@@ -248,9 +253,10 @@ void main() {
   FIND_ROWS(x_rows, GROUP_M, r, r < count ? ROW_AT(dz, 0, slot + r) : 0ul);
   const Rows w_rows = PROJECTION_ROWS(weight, expert, columns);
   uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
+  const bool x_aligned = aligned_rows(a.dz, a.dz_pitch, dz_type);
   clear_sums();
 #define FETCH(k)                                               \
-  FETCH_BY_K(held_x, x_rows, GROUP_M, dz_type, k, columns)     \
+  FETCH_BY_K(held_x, x_rows, GROUP_M, dz_type, k, columns, x_aligned)     \
   FETCH_ALONG_K(held_w, w_rows, GROUP_N, k, column, hidden)
 #define PUT(to)                                                \
   PUT_BY_K(to, held_x, GROUP_M)                                \

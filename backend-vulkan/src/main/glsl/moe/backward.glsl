@@ -34,7 +34,9 @@
 #define PROJECTION_ROWS(name, e, all)                                                                                \
   Rows(a.name##_gates > 0 ? GATE_AT(name, e, 0) : 0ul, UP_AT(name, e, 0), 0ul,                                       \
        a.name##_gate_row * type_bytes(a.name##_type), a.name##_up_row * type_bytes(a.name##_type), a.name##_gates, 0, \
-       all, a.name##_type)
+       all, a.name##_type,                                                                                            \
+       aligned_rows((a.name##_gates > 0 ? GATE_AT(name, e, 0) : 0ul) | UP_AT(name, e, 0),                             \
+                    a.name##_gate_row | a.name##_up_row, a.name##_type))
 
 // Which slots each expert has, made by backward_rows.comp. Whatever ids and permutation held, everything lies within
 // [0, rows).

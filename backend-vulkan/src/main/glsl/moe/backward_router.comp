@@ -262,9 +262,10 @@ void main() {
   FIND_ROWS(x_rows, GROUP_M, r, r < count && GIVEN(columns) ? ROW_AT(columns, 0, first + r) : 0ul);
   const Rows w_rows = PROJECTION_ROWS(weight, 0, column_count);
   uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
+  const bool x_aligned = false;  // only floats are multiplied here
   clear_sums();
 #define FETCH(k)                                                         \
-  FETCH_BY_K(held_x, x_rows, GROUP_M, columns_type, k, column_count)     \
+  FETCH_BY_K(held_x, x_rows, GROUP_M, columns_type, k, column_count, x_aligned)     \
   FETCH_ALONG_K(held_w, w_rows, GROUP_N, k, column, hidden)
 #define PUT(to)                                                          \
   PUT_BY_K(to, held_x, GROUP_M)                                          \

@@ -7,8 +7,12 @@
 // act and out lie in scratch memory, 16-byte aligned with a pitch that is a multiple of 16 bytes; columns beyond the
 // width hold nothing and may be written. Rows of out that no slot here owns stay unwritten. Groups work off a list of
 // tiles that the device made (experts.glsl). A tile's columns are gates in its first half and the ups that belong to
-// them in the second.
+// them in the second. Few rows have kernels of their own on matrix units: few_rows.glsl.
+#if defined(KERNEL_moe_project_few) || defined(KERNEL_moe_down_few)
+#include "experts.glsl"
+#else
 #include "products.glsl"
+#endif
 
 // Row i of expert e starts at element e * expert + i * row.
 #define WEIGHTS(name)     \
@@ -16,6 +20,7 @@
   int64_t name##_expert;  \
   int64_t name##_row
 #define WEIGHT_AT(name, e, i) place(a.name, (e) * a.name##_expert + (i) * a.name##_row, a.weight_type)
+#define WEIGHTS_ALIGNED(name) aligned_rows(a.name, a.name##_expert | a.name##_row, a.weight_type)
 // v of column `of` of an expert, and the three after it, with their biases.
 #define ADD_BIAS(name, v, e, of, valid)                                                               \
   if (GIVEN(name)) {                                                                                  \
@@ -24,7 +29,7 @@
     }                                                                                                 \
   }
 
-#ifdef KERNEL_moe_project
+#if defined(KERNEL_moe_project) || defined(KERNEL_moe_project_few)
 STORED_ARGUMENTS {
   READS(x);
   WRITES(act);
@@ -61,7 +66,9 @@ uint64_t x_row(int sorted, int end) {
   if (GIVEN(permutation)) token = load_int(a.permutation, sorted) / a.top_k;
   return place(a.x, token * a.x_pitch, a.x_type);
 }
+#endif
 
+#ifdef KERNEL_moe_project
 void main() {
   const ivec4 t = OWN_TILE;
   if (t.x < 0) return;
@@ -76,10 +83,12 @@ void main() {
             : gated && r < wide        ? WEIGHT_AT(gate, expert, column + r)
                                        : WEIGHT_AT(up, expert, column + r % wide));
   uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_BY_K(GROUP_N)];
+  const bool x_aligned = aligned_rows(a.x, a.x_pitch, x_type);
+  const bool w_aligned = WEIGHTS_ALIGNED(gate) && WEIGHTS_ALIGNED(up);
   clear_sums();
 #define FETCH(k)                                               \
-  FETCH_BY_K(held_x, x_rows, GROUP_M, x_type, k, hidden)       \
-  FETCH_BY_K(held_w, w_rows, GROUP_N, weight_type, k, hidden)
+  FETCH_BY_K(held_x, x_rows, GROUP_M, x_type, k, hidden, x_aligned)       \
+  FETCH_BY_K(held_w, w_rows, GROUP_N, weight_type, k, hidden, w_aligned)
 #define PUT(to)                                                \
   PUT_BY_K(to, held_x, GROUP_M)                                \
   PUT_BY_K((to) + SECOND_OPERAND, held_w, GROUP_N)
@@ -112,7 +121,7 @@ void main() {
 }
 #endif
 
-#ifdef KERNEL_moe_down
+#if defined(KERNEL_moe_down) || defined(KERNEL_moe_down_few)
 // Part y of the grid sums split_depth of the width, into a copy of out of its own where there are several; the bias
 // goes to the first.
 STORED_ARGUMENTS {
@@ -137,7 +146,9 @@ STORED_ARGUMENTS {
   int most_tiles;
 };
 TAKES_ARGUMENTS;
+#endif
 
+#ifdef KERNEL_moe_down
 void main() {
   const ivec4 t = OWN_TILE;
   if (t.x < 0) return;
@@ -151,10 +162,12 @@ void main() {
   FIND_ROWS(w_rows, GROUP_N, r,
             column + r < hidden ? at(WEIGHT_AT(down, expert, column + r), from, type_bytes(weight_type)) : 0ul);
   uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_BY_K(GROUP_N)];
+  const bool x_aligned = aligned_rows(at(a.act, from, type_bytes(act_type)), a.act_pitch, act_type);
+  const bool w_aligned = WEIGHTS_ALIGNED(down);
   clear_sums();
 #define FETCH(k)                                               \
-  FETCH_BY_K(held_x, x_rows, GROUP_M, act_type, k, depth)      \
-  FETCH_BY_K(held_w, w_rows, GROUP_N, weight_type, k, depth)
+  FETCH_BY_K(held_x, x_rows, GROUP_M, act_type, k, depth, x_aligned)      \
+  FETCH_BY_K(held_w, w_rows, GROUP_N, weight_type, k, depth, w_aligned)
 #define PUT(to)                                                \
   PUT_BY_K(to, held_x, GROUP_M)                                \
   PUT_BY_K((to) + SECOND_OPERAND, held_w, GROUP_N)
@@ -176,4 +189,8 @@ void main() {
     }
   }
 }
+#endif
+
+#if defined(KERNEL_moe_project_few) || defined(KERNEL_moe_down_few)
+#include "few_rows.glsl"
 #endif

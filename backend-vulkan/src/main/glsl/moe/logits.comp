@@ -29,10 +29,11 @@ void main() {
   FIND_ROWS(x_rows, GROUP_M, r, token + r < present ? place(a.x, (token + r) * a.x_pitch, x_type) : 0ul);
   FIND_ROWS(w_rows, GROUP_N, r, expert + r < experts ? place(a.rows, (expert + r) * a.row_pitch, row_type) : 0ul);
   uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_BY_K(GROUP_N)];
+  const bool x_aligned = false, w_aligned = false;  // they are of any type
   clear_sums();
 #define FETCH(k)                                               \
-  FETCH_BY_K(held_x, x_rows, GROUP_M, x_type, k, hidden)       \
-  FETCH_BY_K(held_w, w_rows, GROUP_N, row_type, k, hidden)
+  FETCH_BY_K(held_x, x_rows, GROUP_M, x_type, k, hidden, x_aligned)       \
+  FETCH_BY_K(held_w, w_rows, GROUP_N, row_type, k, hidden, w_aligned)
 #define PUT(to)                                                \
   PUT_BY_K(to, held_x, GROUP_M)                                \
   PUT_BY_K((to) + SECOND_OPERAND, held_w, GROUP_N)

@@ -2,8 +2,8 @@
 // it, by waves that hold WM x WN each (tile_plain.glsl, tile_units.glsl). Every product of MoE, forward and backward, is
 // one of these with an epilogue.
 //
-// A module defines TYPE, MATRIX, WAVE, WM, WN, GROUP_M, GROUP_N, DEPTH (the k of a stage, a multiple of 16) and STAGES,
-// which is 2. TYPE_F32 takes rows of any type, each known at run time, and multiplies floats; a 16-bit TYPE takes rows of
+// A module defines TYPE, MATRIX, WAVE, WM, WN, GROUP_M, GROUP_N, DEPTH (the k of a stage, a multiple of 16) and STAGES
+// (1 or 2). TYPE_F32 takes rows of any type, each known at run time, and multiplies floats; a 16-bit TYPE takes rows of
 // that type only.
 //
 // Operands are rows of neighbouring elements, in one of two forms:
@@ -21,6 +21,9 @@
 #else
 #define CHUNK 8
 #endif
+// Whether rows have a way of their own where all is aligned. Large tiles have no registers left for two ways: that with
+// waves of 64 x 32 lost a third of its speed on an H200.
+#define WHOLE_CHUNKS (TYPE != 0 && GROUP_M == 16)
 #define PITCH(n) ((n) + CHUNK)
 
 #define WAVES_M (GROUP_M / WM)
@@ -36,7 +39,7 @@ layout(local_size_x = GROUP_SIZE) in;
 #define SECOND_OPERAND OPERAND_CHUNKS(GROUP_M)
 // A finished tile is left in local memory for the epilogue, WM rows at a time, as floats.
 #define FINISHED_PITCH (GROUP_N + 4)
-#define MEMORY_CHUNKS MOST_OF(2 * STAGE_CHUNKS, WM * FINISHED_PITCH / 4)
+#define MEMORY_CHUNKS MOST_OF(STAGES * STAGE_CHUNKS, WM * FINISHED_PITCH / 4)
 
 #define WAVE_M (local_item() / WAVE / WAVES_N)
 #define WAVE_N (local_item() / WAVE % WAVES_N)
@@ -55,10 +58,16 @@ struct Rows {
   uint64_t place_a, place_b, index;
   int64_t pitch_a, pitch_b;
   int split, first, count, type;
+  bool aligned;
 };
 
+// Whether rows with a pitch in elements start at multiples of 16 bytes.
+bool aligned_rows(uint64_t p, int64_t pitch, int type) {
+  return aligned_to(p | uint64_t(pitch * type_bytes(type)), 16u);
+}
+
 Rows plain_rows(uint64_t p, int64_t pitch, uint64_t index, int first, int count, int type) {
-  return Rows(p, p, index, pitch * type_bytes(type), 0, LARGEST_INT, first, count, type);
+  return Rows(p, p, index, pitch * type_bytes(type), 0, LARGEST_INT, first, count, type, aligned_rows(p, pitch, type));
 }
 
 uint64_t row_of(Rows rows, int r) {
@@ -110,10 +119,18 @@ uvec4 fetch_chunk(uint64_t row, int64_t i, int type, int valid) {
     lines[j_] = expression;                                                             \
   }
 
-// Elements k .. k + DEPTH of `end` elements of each row.
-#define FETCH_BY_K(held, lines, n, type, k, end)                                                                  \
-  [[unroll]] for (int j_ = 0; j_ < HELD_BY_K(n); j_++) {                                                          \
-    held[j_] = fetch_chunk(lines[j_], (k) + COLUMN_BY_K * CHUNK, type, (end) - (k) - COLUMN_BY_K * CHUNK);        \
+// Elements k .. k + DEPTH of `end` elements of each row. `aligned`, the same for the group, says that all rows start at
+// multiples of 16 bytes.
+#define FETCH_BY_K(held, lines, n, type, k, end, aligned)                                                         \
+  if (WHOLE_CHUNKS && (aligned) && (k) + DEPTH <= (end)) {                                                        \
+    [[unroll]] for (int j_ = 0; j_ < HELD_BY_K(n); j_++) {                                                        \
+      held[j_] = uvec4(0u);                                                                                       \
+      if (lines[j_] != 0ul) held[j_] = Words4(at(lines[j_], (k) + COLUMN_BY_K * CHUNK, 16 / CHUNK)).v;            \
+    }                                                                                                             \
+  } else {                                                                                                        \
+    [[unroll]] for (int j_ = 0; j_ < HELD_BY_K(n); j_++) {                                                        \
+      held[j_] = fetch_chunk(lines[j_], (k) + COLUMN_BY_K * CHUNK, type, (end) - (k) - COLUMN_BY_K * CHUNK);      \
+    }                                                                                                             \
   }
 #define PUT_BY_K(to, held, n)                                                                                     \
   [[unroll]] for (int j_ = 0; j_ < HELD_BY_K(n); j_++) {                                                          \
@@ -125,9 +142,17 @@ uvec4 fetch_chunk(uint64_t row, int64_t i, int type, int valid) {
 #define ROW_ALONG_K(n, j) ((local_item() + (j) * GROUP_SIZE) / ((n) / CHUNK))
 #define COLUMN_ALONG_K(n, j) ((local_item() + (j) * GROUP_SIZE) % ((n) / CHUNK))
 #define FETCH_ALONG_K(held, rows, n, k, start, end)                                                               \
-  [[unroll]] for (int j_ = 0; j_ < HELD_ALONG_K(n); j_++) {                                                       \
-    const int from_ = (start) + COLUMN_ALONG_K(n, j_) * CHUNK;                                                    \
-    held[j_] = fetch_chunk(row_of(rows, (k) + ROW_ALONG_K(n, j_)), from_, (rows).type, (end) - from_);            \
+  if (WHOLE_CHUNKS && (rows).aligned && (start) + (n) <= (end)) {                                                 \
+    [[unroll]] for (int j_ = 0; j_ < HELD_ALONG_K(n); j_++) {                                                     \
+      const uint64_t row_ = row_of(rows, (k) + ROW_ALONG_K(n, j_));                                               \
+      held[j_] = uvec4(0u);                                                                                       \
+      if (row_ != 0ul) held[j_] = Words4(at(row_, (start) + COLUMN_ALONG_K(n, j_) * CHUNK, 16 / CHUNK)).v;        \
+    }                                                                                                             \
+  } else {                                                                                                        \
+    [[unroll]] for (int j_ = 0; j_ < HELD_ALONG_K(n); j_++) {                                                     \
+      const int from_ = (start) + COLUMN_ALONG_K(n, j_) * CHUNK;                                                  \
+      held[j_] = fetch_chunk(row_of(rows, (k) + ROW_ALONG_K(n, j_)), from_, (rows).type, (end) - from_);          \
+    }                                                                                                             \
   }
 #define PUT_ALONG_K(to, held, n)                                                                                  \
   [[unroll]] for (int j_ = 0; j_ < HELD_ALONG_K(n); j_++) {                                                       \
@@ -135,24 +160,33 @@ uvec4 fetch_chunk(uint64_t row, int64_t i, int type, int valid) {
   }
 
 // The loop over k. FETCH(k) brings a stage to registers, PUT(place) leaves it in local memory, multiply adds it to the
-// sums: so the next stage travels while this one is multiplied. All work-items come by, with the same depth.
+// sums: so the next stage travels while this one is multiplied. All work-items come by, with the same depth. With one
+// stage in local memory everybody waits twice.
 #define PRODUCT(depth, FETCH, PUT, multiply)                                              \
   do {                                                                                    \
     const int steps_ = ((depth) + DEPTH - 1) / DEPTH;                                     \
     int now_ = 0;                                                                         \
     if (steps_ > 0) {                                                                     \
-      FETCH(0);                                                                           \
-      PUT(0);                                                                             \
+      FETCH(0)                                                                            \
+      if (STAGES == 2) {                                                                  \
+        PUT(0)                                                                            \
+      }                                                                                   \
     }                                                                                     \
     for (int step_ = 0; step_ < steps_; step_++) {                                        \
-      barrier(); /* this stage is there, nobody reads the other one any more */           \
+      barrier(); /* nobody reads the stage that comes next any more */                    \
+      if (STAGES == 1) {                                                                  \
+        PUT(0)                                                                            \
+        barrier();                                                                        \
+      }                                                                                   \
       if (step_ + 1 < steps_) {                                                           \
-        FETCH((step_ + 1) * DEPTH);                                                       \
+        FETCH((step_ + 1) * DEPTH)                                                        \
       }                                                                                   \
       multiply(now_);                                                                     \
-      now_ = STAGE_CHUNKS - now_;                                                         \
-      if (step_ + 1 < steps_) {                                                           \
-        PUT(now_);                                                                        \
+      if (STAGES == 2) {                                                                  \
+        now_ = STAGE_CHUNKS - now_;                                                       \
+        if (step_ + 1 < steps_) {                                                         \
+          PUT(now_)                                                                       \
+        }                                                                                 \
       }                                                                                   \
     }                                                                                     \
     barrier();                                                                            \

@@ -32,7 +32,12 @@ final class Experts {
   private static final int FEW_ROWS = 16;
 
   private static final int FEW_COLUMNS = 32;
+  private static final int FEW_COLUMNS_OF_COOPERATIVE = 16;
   private static final int FEW_GROUP = 128;
+
+  /** Rows beyond which cooperative matrices do better with tiles. */
+  private static final int MOST_ROWS_OF_COOPERATIVE = 32;
+
   private static final String SOURCE = "moe/experts";
 
   private final MoeDispatchSpec spec;
@@ -42,7 +47,7 @@ final class Experts {
   /**
    * A compiled tile.
    *
-   * @param projectFew where this is the tile of the fewest rows on NVIDIA: moe/few_rows
+   * @param projectFew where this is the tile of the fewest rows, on units that stream: moe/few_rows
    * @param downFew the same for the second product
    */
   record Variant(
@@ -80,17 +85,30 @@ final class Experts {
 
   /** Whether there are kernels for few rows. */
   private static boolean streams(GroupTile tile) {
-    return tile.units() == MatrixUnits.NVIDIA_MMA
+    return (tile.units() == MatrixUnits.NVIDIA_MMA || tile.units() == MatrixUnits.COOPERATIVE)
         && tile.multipliesOnMatrixUnits()
         && tile.rows() == FEW_ROWS;
   }
 
   /** Whether they take the work. */
-  private static boolean streams(Variant variant, ExpertWeights weights, boolean aligned) {
+  private static boolean streams(
+      Variant variant, long rows, ExpertWeights weights, boolean aligned) {
     return variant.projectFew != null
+        && (variant.tile.units() != MatrixUnits.COOPERATIVE || rows <= MOST_ROWS_OF_COOPERATIVE)
         && aligned
         && weights.hidden() % 8 == 0
         && weights.width() % 8 == 0;
+  }
+
+  private static boolean streams(Variant variant, ExpertWork work) {
+    return streams(variant, work.slots(), work.weights(), work.aligned());
+  }
+
+  /** Rows of weights of a group. */
+  private static int fewColumns(Variant variant) {
+    return variant.tile.units() == MatrixUnits.COOPERATIVE
+        ? FEW_COLUMNS_OF_COOPERATIVE
+        : FEW_COLUMNS;
   }
 
   /** The tile for so many rows of so many experts: not much higher than an expert's rows. */
@@ -108,7 +126,7 @@ final class Experts {
   /** In how many parts the second product is summed, so that few rows occupy the whole device. */
   int parts(long rows, ExpertWeights weights, boolean aligned) {
     Variant variant = choose(rows, weights.experts());
-    if (rows > MOST_ROWS_OF_PARTS || traits.isCpu() || streams(variant, weights, aligned)) {
+    if (rows > MOST_ROWS_OF_PARTS || traits.isCpu() || streams(variant, rows, weights, aligned)) {
       return 1;
     }
     int columns = variant.tile.columns();
@@ -151,8 +169,8 @@ final class Experts {
         .value(spec.swigluLimit())
         .value(mostTiles);
     int shared = weights.isGated() ? 2 : 1; // columns of a tile for each of act
-    if (variant.projectFew != null && streams(variant, weights, work.aligned())) {
-      long groups = mostTiles * cut(weights.width(), FEW_COLUMNS / shared);
+    if (variant.projectFew != null && streams(variant, work)) {
+      long groups = mostTiles * cut(weights.width(), fewColumns(variant) / shared);
       stream.dispatch(variant.projectFew, groups, 1, 1, FEW_GROUP);
     } else {
       long groups = mostTiles * cut(weights.width(), variant.tile.columns() / shared);
@@ -189,8 +207,8 @@ final class Experts {
         .value(TensorLayout.typeCode(work.outType(spec.dataType())))
         .value(TensorLayout.typeCode(weights.type()))
         .value(mostTiles);
-    if (variant.downFew != null && streams(variant, weights, work.aligned())) {
-      long groups = mostTiles * cut(weights.hidden(), FEW_COLUMNS);
+    if (variant.downFew != null && streams(variant, work)) {
+      long groups = mostTiles * cut(weights.hidden(), fewColumns(variant));
       stream.dispatch(variant.downFew, groups, 1, 1, FEW_GROUP);
     } else {
       long groups = mostTiles * cut(weights.hidden(), variant.tile.columns());

@@ -67,6 +67,12 @@ record GroupTile(
         return deep;
       }
     }
+    if (units == MatrixUnits.COOPERATIVE) { // measured on an H200, with 48 KiB of local memory
+      return List.of(
+          new GroupTile(type, units, wave, 16, 16, 16, 64, 128, 1),
+          new GroupTile(type, units, wave, 32, 64, 64, 128, 32, 2),
+          new GroupTile(type, units, wave, 64, 64, 128, 128, 32, 2));
+    }
     return List.of(
         new GroupTile(type, units, wave, 16, 16, 16, 64, 64, 2),
         new GroupTile(type, units, wave, 32, 64, 64, 128, 32, 2),
