@@ -172,6 +172,14 @@ final class BenchCommand implements Callable<Integer> {
                     Locale.ROOT,
                     ", float32 multiply-adds %.1f GFLOP/s",
                     ceilings.flopsPerSecond() / 1e9)));
+    if (!Double.isNaN(ceilings.readBytesPerSecond())) {
+      facts.add(
+          String.format(
+              Locale.ROOT,
+              "Reading alone %.1f GB/s; conv1d in the caches (width 4, SiLU) %.2f G elements/s",
+              ceilings.readBytesPerSecond() / 1e9,
+              ceilings.convolutionsPerSecond() / 1e9));
+    }
     return facts;
   }
 
@@ -193,6 +201,7 @@ final class BenchCommand implements Callable<Integer> {
             .number("GB/S")
             .number("OF LIMIT")
             .text("LIMITED BY")
+            .number("WORK MIB")
             .number("RUNS")
             .text("NOTE");
     for (Measurement m : measurements) {
@@ -209,6 +218,7 @@ final class BenchCommand implements Callable<Integer> {
           Units.digits(m.bytesPerSecond() / 1e9),
           Verdicts.percent(ceilings.limitNanos(m) / m.medianNanos()),
           ceilings.limitedBy(m),
+          Units.digits(m.workspaceBytes() / 0x1p20),
           Integer.toString(m.runs()),
           m.note());
     }
@@ -217,7 +227,9 @@ final class BenchCommand implements Callable<Integer> {
     out.println(
         "GB/S counts bytes that have to cross memory once. OF LIMIT: the least time at the");
     out.println("ceilings, over the median. GRAPH MS: replayed as a graph. HOST US: the call that");
-    out.println("enqueues. LAUNCHES: kernels, copies and fills of one call.");
+    out.println(
+        "enqueues. LAUNCHES: kernels, copies and fills of one call. WORK MIB: workspace of the");
+    out.println("stream, beside the tensors; warm launches use the same again.");
   }
 
   private static void write(
@@ -232,6 +244,10 @@ final class BenchCommand implements Callable<Integer> {
     json.writeNumberField("copyBytesPerSecond", ceilings.copyBytesPerSecond());
     if (!Double.isNaN(ceilings.flopsPerSecond())) {
       json.writeNumberField("flopsPerSecond", ceilings.flopsPerSecond());
+    }
+    if (!Double.isNaN(ceilings.readBytesPerSecond())) {
+      json.writeNumberField("readBytesPerSecond", ceilings.readBytesPerSecond());
+      json.writeNumberField("convolutionsPerSecond", ceilings.convolutionsPerSecond());
     }
     json.writeEndObject();
     json.writeArrayFieldStart("measurements");
@@ -254,6 +270,7 @@ final class BenchCommand implements Callable<Integer> {
       json.writeNumberField("hostNanos", m.hostNanos());
       json.writeNumberField("bytes", m.bytes());
       json.writeNumberField("flops", m.flops());
+      json.writeNumberField("workspaceBytes", m.workspaceBytes());
       json.writeNumberField("limitNanos", ceilings.limitNanos(m));
       json.writeStringField("limitedBy", ceilings.limitedBy(m));
       json.writeEndObject();

@@ -16,8 +16,15 @@ import java.util.Optional;
  *     counted; the best of several
  * @param flopsPerSecond float32 multiply-adds on registers on all cores; NaN where the device
  *     measures none ({@link HostCeilings})
+ * @param readBytesPerSecond reading alone; NaN where the device measures none
+ * @param convolutionsPerSecond elements that are convolved in the caches (width 4, SiLU); NaN where
+ *     the device measures none
  */
-public record Ceilings(double copyBytesPerSecond, double flopsPerSecond) {
+public record Ceilings(
+    double copyBytesPerSecond,
+    double flopsPerSecond,
+    double readBytesPerSecond,
+    double convolutionsPerSecond) {
   private static final int COPIES = 12;
 
   /** Long enough that what an event and a launch take does not count. */
@@ -31,10 +38,16 @@ public record Ceilings(double copyBytesPerSecond, double flopsPerSecond) {
    * @return the ceilings
    */
   public static Ceilings measure(Device device, Tensor sweep) {
-    Optional<HostCeilings> host = device.extension(HostCeilings.class);
-    return host.isPresent()
-        ? new Ceilings(host.get().copyBytesPerSecond(), host.get().flopsPerSecond())
-        : new Ceilings(copy(device, sweep), Double.NaN);
+    Optional<HostCeilings> extension = device.extension(HostCeilings.class);
+    if (extension.isEmpty()) {
+      return new Ceilings(copy(device, sweep), Double.NaN, Double.NaN, Double.NaN);
+    }
+    HostCeilings host = extension.get();
+    return new Ceilings(
+        host.copyBytesPerSecond(),
+        host.flopsPerSecond(),
+        host.readBytesPerSecond(),
+        host.convolutionsPerSecond());
   }
 
   /** Copies a large tensor, or halves of the given one where there is no room for such. */

@@ -2,6 +2,7 @@ package dev.weft.cli.bench;
 
 import dev.weft.DataType;
 import dev.weft.Device;
+import dev.weft.Limits;
 import dev.weft.Tensor;
 import dev.weft.conv1d.CausalConv1d;
 import dev.weft.conv1d.CausalConv1dSpec;
@@ -140,10 +141,11 @@ final class Conv1dPresets {
     long elements =
         2L * tokens() * channels + (long) WIDTH * channels + 2L * batch * channels * (WIDTH - 1);
     return w.measures(
-        conv.spec().text(),
-        2.0 * WIDTH * tokens() * channels,
-        elements * type.bytes(),
-        stream -> conv.forward(stream, arguments));
+            conv.spec().text(),
+            2.0 * WIDTH * tokens() * channels,
+            elements * type.bytes(),
+            stream -> conv.forward(stream, arguments))
+        .workspace(conv.workspaceBytes(Mode.FORWARD, Limits.of(tokens(), batch)));
   }
 
   private Workload backward(Device device, DataType type) {
@@ -159,10 +161,11 @@ final class Conv1dPresets {
             .dweight(w.zeros(DataType.F32, channels, WIDTH));
     long bytes = (3L * tokens() + WIDTH) * channels * type.bytes() + 4L * WIDTH * channels;
     return w.measures(
-        conv.spec().text(),
-        6.0 * WIDTH * tokens() * channels,
-        bytes,
-        stream -> conv.backward(stream, arguments));
+            conv.spec().text(),
+            6.0 * WIDTH * tokens() * channels,
+            bytes,
+            stream -> conv.backward(stream, arguments))
+        .workspace(conv.workspaceBytes(Mode.BACKWARD, Limits.of(tokens(), lengths.length)));
   }
 
   private static Workload update(Device device, DataType type, int batch, int channels) {
@@ -177,9 +180,10 @@ final class Conv1dPresets {
             w.zeros(type, batch, 1, channels));
     long elements = 2L * batch * channels * WIDTH + (long) WIDTH * channels;
     return w.measures(
-        conv.spec().text(),
-        2.0 * WIDTH * batch * channels,
-        elements * type.bytes(),
-        stream -> conv.update(stream, arguments));
+            conv.spec().text(),
+            2.0 * WIDTH * batch * channels,
+            elements * type.bytes(),
+            stream -> conv.update(stream, arguments))
+        .workspace(conv.workspaceBytes(Mode.UPDATE, Limits.of(batch, batch)));
   }
 }

@@ -27,6 +27,7 @@ import java.util.List;
  * @param hostNanos median host time of the call that enqueues it
  * @param bytes what has to cross device memory at least once
  * @param flops floating point operations
+ * @param workspaceBytes memory of the stream beside the tensors
  */
 public record Measurement(
     String preset,
@@ -41,7 +42,8 @@ public record Measurement(
     int launches,
     double hostNanos,
     long bytes,
-    double flops) {
+    double flops,
+    long workspaceBytes) {
   private static final int FEWEST_RUNS = 5;
   private static final int MOST_RUNS = 1000;
   private static final int GRAPH_RUNS = 15;
@@ -79,7 +81,8 @@ public record Measurement(
           replays.launches,
           quantile(sorted(host), 0.5),
           workload.bytes(),
-          workload.flops());
+          workload.flops(),
+          workload.workspaceBytes());
     }
   }
 

@@ -2,6 +2,7 @@ package dev.weft.cli.bench;
 
 import dev.weft.DataType;
 import dev.weft.Device;
+import dev.weft.Limits;
 import dev.weft.Tensor;
 import dev.weft.moba.MobaAttention;
 import dev.weft.moba.MobaAttentionSpec;
@@ -125,10 +126,11 @@ final class MobaPresets {
     MobaForward arguments = forwardArguments(w, type);
     long bytes = 2L * tokens * dim * (heads + kvHeads) * type.bytes();
     return w.measures(
-        moba.spec().text(),
-        4.0 * dim * heads * keysOfAll(),
-        bytes,
-        stream -> moba.forward(stream, arguments));
+            moba.spec().text(),
+            4.0 * dim * heads * keysOfAll(),
+            bytes,
+            stream -> moba.forward(stream, arguments))
+        .workspace(moba.workspaceBytes(Mode.FORWARD, Limits.of(tokens, 1)));
   }
 
   private MobaForward forwardArguments(Workload w, DataType type) {
@@ -164,10 +166,11 @@ final class MobaPresets {
             .dv(w.zeros(type, tokens, kvHeads, dim));
     long bytes = 4L * tokens * dim * (heads + kvHeads) * type.bytes() + 4L * tokens * heads * topK;
     return w.measures(
-        moba.spec().text(),
-        10.0 * dim * heads * keysOfAll(),
-        bytes,
-        stream -> moba.backward(stream, arguments));
+            moba.spec().text(),
+            10.0 * dim * heads * keysOfAll(),
+            bytes,
+            stream -> moba.backward(stream, arguments))
+        .workspace(moba.workspaceBytes(Mode.BACKWARD, Limits.of(tokens, 1)));
   }
 
   /** One new token for each of several sequences, all of the same length. */
@@ -209,6 +212,7 @@ final class MobaPresets {
             batch * 4.0 * dim * heads * keys(tokens - 1),
             elements * type.bytes(),
             stream -> moba.paged(stream, arguments))
+        .workspace(moba.workspaceBytes(Mode.PAGED, Limits.of(batch, batch)))
         .note("bytes: the union of the " + blocks + " past blocks that any head of a group chose");
   }
 

@@ -2,6 +2,7 @@ package dev.weft.cli.bench;
 
 import dev.weft.DataType;
 import dev.weft.Device;
+import dev.weft.Limits;
 import dev.weft.Tensor;
 import dev.weft.moe.MoeBackward;
 import dev.weft.moe.MoeBinding;
@@ -130,6 +131,7 @@ final class MoePresets {
             2.0 * tokens * topK * expert,
             (touched(ids) * expert + 2L * tokens * hidden) * type.bytes(),
             stream -> moe.forward(stream, arguments))
+        .workspace(moe.workspaceBytes(Mode.FORWARD, Limits.of(tokens, 0)))
         .note("experts touched: " + touched(ids) + " of " + experts);
   }
 
@@ -167,6 +169,7 @@ final class MoePresets {
             4.0 * tokens * topK * expert,
             read * type.bytes() + weights() * 4,
             stream -> moe.backward(stream, arguments))
+        .workspace(moe.workspaceBytes(Mode.BACKWARD, Limits.of(tokens, 0)))
         .note("experts touched: " + touched(ids) + " of " + experts + "; z saved");
   }
 }

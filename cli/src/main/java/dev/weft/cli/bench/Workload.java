@@ -23,6 +23,7 @@ public final class Workload implements AutoCloseable {
   private String note = "";
   private long bytes;
   private double flops;
+  private long workspaceBytes;
   private Consumer<Stream> launch = _ -> {};
 
   Workload(Device device) {
@@ -92,6 +93,12 @@ public final class Workload implements AutoCloseable {
     return this;
   }
 
+  /** Says what memory beside the tensors a launch asks its stream for. */
+  Workload workspace(long bytes) {
+    workspaceBytes = bytes;
+    return this;
+  }
+
   Workload note(String text) {
     note = text;
     return this;
@@ -145,6 +152,15 @@ public final class Workload implements AutoCloseable {
    */
   public double flops() {
     return flops;
+  }
+
+  /**
+   * Returns the memory beside the tensors that a launch asks its stream for.
+   *
+   * @return bytes
+   */
+  public long workspaceBytes() {
+    return workspaceBytes;
   }
 
   @Override
