@@ -134,7 +134,7 @@ public sealed interface Arithmetic permits ScalarArithmetic, VectorArithmetic {
    * @param rows how many
    * @param x dense rows of {@code matrix.length()} from 0 on, {@code xPitch} apart
    * @param count how many dense rows
-   * @param scratch at least 4 rows and {@link #DOT_SLACK}
+   * @param scratch at least 4 rows and {@link #DOT_SLACK}, of any content
    */
   void dots(
       MatrixRows matrix,

@@ -53,31 +53,40 @@ final class VectorArithmetic implements Arithmetic {
 
   // Storage types.
 
+  // Each loop has a method of its own: C2 stops inlining in larger ones, and each vector becomes an
+  // object.
+
   @Override
   public void read(
       DataType type, MemorySegment from, long offset, float[] into, int at, int count) {
     switch (type) {
       case F32 ->
           MemorySegment.copy(from, JAVA_FLOAT_UNALIGNED, count == 0 ? 0 : offset, into, at, count);
-      case BF16 -> {
-        int i = 0;
-        for (; i <= count - LENGTH; i += LENGTH) {
-          bfloat16(from, offset + 2L * i).intoArray(into, at + i);
-        }
-        for (; i < count; i++) {
-          into[at + i] = StorageTypes.bfloat16(from.get(JAVA_SHORT_UNALIGNED, offset + 2L * i));
-        }
-      }
-      case F16 -> {
-        int i = 0;
-        for (; i <= count - LENGTH; i += LENGTH) {
-          float16(from, offset + 2L * i).intoArray(into, at + i);
-        }
-        for (; i < count; i++) {
-          into[at + i] = Float.float16ToFloat(from.get(JAVA_SHORT_UNALIGNED, offset + 2L * i));
-        }
-      }
+      case BF16 -> readBfloat16(from, offset, into, at, count);
+      case F16 -> readFloat16(from, offset, into, at, count);
       default -> throw StorageTypes.notFloating(type);
+    }
+  }
+
+  private static void readBfloat16(
+      MemorySegment from, long offset, float[] into, int at, int count) {
+    int i = 0;
+    for (; i <= count - LENGTH; i += LENGTH) {
+      bfloat16(from, offset + 2L * i).intoArray(into, at + i);
+    }
+    for (; i < count; i++) {
+      into[at + i] = StorageTypes.bfloat16(from.get(JAVA_SHORT_UNALIGNED, offset + 2L * i));
+    }
+  }
+
+  private static void readFloat16(
+      MemorySegment from, long offset, float[] into, int at, int count) {
+    int i = 0;
+    for (; i <= count - LENGTH; i += LENGTH) {
+      float16(from, offset + 2L * i).intoArray(into, at + i);
+    }
+    for (; i < count; i++) {
+      into[at + i] = Float.float16ToFloat(from.get(JAVA_SHORT_UNALIGNED, offset + 2L * i));
     }
   }
 
@@ -108,29 +117,32 @@ final class VectorArithmetic implements Arithmetic {
     switch (type) {
       case F32 ->
           MemorySegment.copy(from, at, into, JAVA_FLOAT_UNALIGNED, count == 0 ? 0 : offset, count);
-      case BF16 -> {
-        int i = 0;
-        for (; i <= count - LENGTH; i += LENGTH) {
-          FloatVector value = FloatVector.fromArray(FLOATS, from, at + i);
-          IntVector bits = value.reinterpretAsInts();
-          IntVector odd = bits.lanewise(VectorOperators.LSHR, 16).and(1);
-          IntVector rounded = bits.add(odd).add(0x7fff).lanewise(VectorOperators.LSHR, 16);
-          // Quiet, lest a payload in the lower half become infinity.
-          IntVector quiet = bits.lanewise(VectorOperators.LSHR, 16).or(0x40);
-          IntVector stored = rounded.blend(quiet, value.test(VectorOperators.IS_NAN).cast(INTS));
-          ((ShortVector) stored.convertShape(VectorOperators.I2S, SHORTS, 0))
-              .intoMemorySegment(into, offset + 2L * i, ORDER);
-        }
-        for (; i < count; i++) {
-          into.set(JAVA_SHORT_UNALIGNED, offset + 2L * i, StorageTypes.toBfloat16(from[at + i]));
-        }
-      }
+      case BF16 -> writeBfloat16(from, at, into, offset, count);
       case F16 -> {
         for (int i = 0; i < count; i++) {
           into.set(JAVA_SHORT_UNALIGNED, offset + 2L * i, Float.floatToFloat16(from[at + i]));
         }
       }
       default -> throw StorageTypes.notFloating(type);
+    }
+  }
+
+  private static void writeBfloat16(
+      float[] from, int at, MemorySegment into, long offset, int count) {
+    int i = 0;
+    for (; i <= count - LENGTH; i += LENGTH) {
+      FloatVector value = FloatVector.fromArray(FLOATS, from, at + i);
+      IntVector bits = value.reinterpretAsInts();
+      IntVector odd = bits.lanewise(VectorOperators.LSHR, 16).and(1);
+      IntVector rounded = bits.add(odd).add(0x7fff).lanewise(VectorOperators.LSHR, 16);
+      // Quiet, lest a payload in the lower half become infinity.
+      IntVector quiet = bits.lanewise(VectorOperators.LSHR, 16).or(0x40);
+      IntVector stored = rounded.blend(quiet, value.test(VectorOperators.IS_NAN).cast(INTS));
+      ((ShortVector) stored.convertShape(VectorOperators.I2S, SHORTS, 0))
+          .intoMemorySegment(into, offset + 2L * i, ORDER);
+    }
+    for (; i < count; i++) {
+      into.set(JAVA_SHORT_UNALIGNED, offset + 2L * i, StorageTypes.toBfloat16(from[at + i]));
     }
   }
 

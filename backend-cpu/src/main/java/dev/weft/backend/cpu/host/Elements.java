@@ -86,17 +86,29 @@ public final class Elements {
   }
 
   /**
-   * Returns where an element, or (with fewer indices than dimensions) a part's first element lies.
+   * Returns where the first element lies.
    *
-   * @param index outermost first
    * @return bytes from the start of {@link #segment()}
    */
-  public long byteOffset(long... index) {
-    long element = origin;
-    for (int d = 0; d < index.length; d++) {
-      element += index[d] * strides[d];
-    }
-    return element * dataType.bytes();
+  public long byteOffset() {
+    return origin * dataType.bytes();
+  }
+
+  // One method for each number of indices: an array of them would be an object for each call.
+
+  /** Returns where an element of a vector, or a part's first element, lies in bytes. */
+  public long byteOffset(long i) {
+    return at(i) * dataType.bytes();
+  }
+
+  /** Returns where an element of a matrix, or a part's first element, lies in bytes. */
+  public long byteOffset(long i, long j) {
+    return at(i, j) * dataType.bytes();
+  }
+
+  /** Returns where an element of a tensor of rank 3, or a part's first one, lies in bytes. */
+  public long byteOffset(long i, long j, long k) {
+    return at(i, j, k) * dataType.bytes();
   }
 
   /** Reads an element of a vector. */
@@ -179,54 +191,94 @@ public final class Elements {
     dataType.set(segment, at(i, j, k, l), value);
   }
 
-  /**
-   * Reads a row: all elements along the last dimension, widened.
-   *
-   * @param into takes the row
-   * @param at where in it the row starts
-   * @param outer an index for every dimension but the last
-   */
-  public void copyRow(float[] into, int at, long... outer) {
+  /** Returns where an element of a tensor of rank 4 lies in bytes. */
+  public long byteOffset(long i, long j, long k, long l) {
+    return at(i, j, k, l) * dataType.bytes();
+  }
+
+  /** Reads a vector, widened. */
+  public void copyRow(float[] into, int at) {
+    copyRowFrom(byteOffset(), into, at);
+  }
+
+  /** Reads a row of a matrix, widened. */
+  public void copyRow(float[] into, int at, long i) {
+    copyRowFrom(byteOffset(i), into, at);
+  }
+
+  /** Reads a row of a tensor of rank 3, widened. */
+  public void copyRow(float[] into, int at, long i, long j) {
+    copyRowFrom(byteOffset(i, j), into, at);
+  }
+
+  /** Reads a row of a tensor of rank 4, widened. */
+  public void copyRow(float[] into, int at, long i, long j, long k) {
+    copyRowFrom(byteOffset(i, j, k), into, at);
+  }
+
+  private void copyRowFrom(long bytes, float[] into, int at) {
     int last = shape.length - 1;
-    copyFrom(byteOffset(outer), strides[last], Math.toIntExact(shape[last]), into, at);
+    copyFrom(bytes, strides[last], Math.toIntExact(shape[last]), into, at);
+  }
+
+  /** Writes a vector, each element rounded once. */
+  public void setRow(float[] from, int at) {
+    setRowAt(byteOffset(), from, at);
+  }
+
+  /** Writes a row of a matrix, each element rounded once. */
+  public void setRow(float[] from, int at, long i) {
+    setRowAt(byteOffset(i), from, at);
+  }
+
+  /** Writes a row of a tensor of rank 3, each element rounded once. */
+  public void setRow(float[] from, int at, long i, long j) {
+    setRowAt(byteOffset(i, j), from, at);
+  }
+
+  /** Writes a row of a tensor of rank 4, each element rounded once. */
+  public void setRow(float[] from, int at, long i, long j, long k) {
+    setRowAt(byteOffset(i, j, k), from, at);
+  }
+
+  private void setRowAt(long bytes, float[] from, int at) {
+    int last = shape.length - 1;
+    copyTo(bytes, strides[last], Math.toIntExact(shape[last]), from, at);
+  }
+
+  /** Reads some elements of a vector from element i on, widened. */
+  public void copyAlong(int dim, int count, float[] into, int at, long i) {
+    copyFrom(byteOffset(i), strides[dim], count, into, at);
   }
 
   /**
-   * Writes a row: all elements along the last dimension, each rounded once.
-   *
-   * @param from holds the row
-   * @param at where in it the row starts
-   * @param outer an index for every dimension but the last
-   */
-  public void setRow(float[] from, int at, long... outer) {
-    int last = shape.length - 1;
-    copyTo(byteOffset(outer), strides[last], Math.toIntExact(shape[last]), from, at);
-  }
-
-  /**
-   * Reads some elements along one dimension, widened.
+   * Reads some elements along one dimension of a matrix from element (i, j) on, widened.
    *
    * @param dim the dimension
    * @param count how many elements
    * @param into takes them
    * @param at where in it they start
-   * @param first the first element's index in every dimension
    */
-  public void copyAlong(int dim, int count, float[] into, int at, long... first) {
-    copyFrom(byteOffset(first), strides[dim], count, into, at);
+  public void copyAlong(int dim, int count, float[] into, int at, long i, long j) {
+    copyFrom(byteOffset(i, j), strides[dim], count, into, at);
+  }
+
+  /** As the other, of a tensor of rank 3 from element (i, j, k) on. */
+  public void copyAlong(int dim, int count, float[] into, int at, long i, long j, long k) {
+    copyFrom(byteOffset(i, j, k), strides[dim], count, into, at);
   }
 
   /**
-   * Writes some elements along one dimension, each rounded once.
+   * Writes some elements along one dimension of a tensor of rank 3 from element (i, j, k) on, each
+   * rounded once.
    *
    * @param dim the dimension
    * @param count how many elements
    * @param from holds them
    * @param at where in it they start
-   * @param first the first element's index in every dimension
    */
-  public void setAlong(int dim, int count, float[] from, int at, long... first) {
-    copyTo(byteOffset(first), strides[dim], count, from, at);
+  public void setAlong(int dim, int count, float[] from, int at, long i, long j, long k) {
+    copyTo(byteOffset(i, j, k), strides[dim], count, from, at);
   }
 
   private void copyFrom(long bytes, long stride, int n, float[] into, int at) {

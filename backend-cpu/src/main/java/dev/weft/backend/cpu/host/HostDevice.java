@@ -11,14 +11,17 @@ import java.util.Optional;
 /** What devices that are the host have in common: all but the operations. */
 public abstract class HostDevice implements BackendDevice {
   private final DeviceDescriptor descriptor;
+  private final WorkPool pool;
 
   /**
    * For subclasses.
    *
    * @param descriptor what the provider's probe said
+   * @param pool the threads of its streams' copies and fills
    */
-  protected HostDevice(DeviceDescriptor descriptor) {
+  protected HostDevice(DeviceDescriptor descriptor, WorkPool pool) {
     this.descriptor = descriptor;
+    this.pool = pool;
   }
 
   @Override
@@ -46,7 +49,7 @@ public abstract class HostDevice implements BackendDevice {
 
   @Override
   public final BackendStream newStream() {
-    return new HostStream();
+    return new HostStream(pool);
   }
 
   @Override

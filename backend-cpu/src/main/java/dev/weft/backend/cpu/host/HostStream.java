@@ -22,6 +22,10 @@ import org.jspecify.annotations.Nullable;
  * a {@link DeviceException}, by the next wait that covers it, and by that one only.
  */
 public final class HostStream implements BackendStream {
+  // A thread copies or fills so much at a time.
+  private static final long PIECE = 4L << 20;
+
+  private final WorkPool pool;
   private final LinkedBlockingQueue<Work> queue = new LinkedBlockingQueue<>();
   private @Nullable Thread worker;
   private @Nullable List<Work> capture;
@@ -30,7 +34,14 @@ public final class HostStream implements BackendStream {
   // Only the worker's.
   private boolean stopping;
 
-  HostStream() {}
+  /**
+   * Makes a stream.
+   *
+   * @param pool the threads that copy and fill
+   */
+  HostStream(WorkPool pool) {
+    this.pool = pool;
+  }
 
   /** One entry of the queue. */
   record Work(String name, Runnable body) {}
@@ -90,14 +101,14 @@ public final class HostStream implements BackendStream {
             ? source
             : Arena.ofAuto().allocate(source.byteSize(), 64).copyFrom(source);
     long bytes = source.byteSize();
-    submit("upload", () -> MemorySegment.copy(from, 0, segment(target), targetOffset, bytes));
+    submit("upload", () -> copy(from, 0, segment(target), targetOffset, bytes));
   }
 
   @Override
   public void download(BackendMemory source, long sourceOffset, MemorySegment target) {
     long bytes = target.byteSize();
     if (canAccess(target)) {
-      submit("download", () -> MemorySegment.copy(segment(source), sourceOffset, target, 0, bytes));
+      submit("download", () -> copy(segment(source), sourceOffset, target, 0, bytes));
       return;
     }
     // Confined to the caller's thread, so that one has to copy.
@@ -118,16 +129,12 @@ public final class HostStream implements BackendStream {
       BackendMemory target,
       long targetOffset,
       long bytes) {
-    submit(
-        "copy",
-        () ->
-            MemorySegment.copy(
-                segment(source), sourceOffset, segment(target), targetOffset, bytes));
+    submit("copy", () -> copy(segment(source), sourceOffset, segment(target), targetOffset, bytes));
   }
 
   @Override
   public void fill(BackendMemory target, long targetOffset, long bytes, byte value) {
-    submit("fill", () -> segment(target).asSlice(targetOffset, bytes).fill(value));
+    submit("fill", () -> fill(segment(target), targetOffset, bytes, value));
   }
 
   @Override
@@ -196,6 +203,33 @@ public final class HostStream implements BackendStream {
   static boolean canAccess(MemorySegment segment) {
     // Any thread but the caller stands for the worker, which may not run yet.
     return segment.isAccessibleBy(Thread.ofPlatform().unstarted(() -> {}));
+  }
+
+  private void copy(MemorySegment from, long fromAt, MemorySegment to, long toAt, long bytes) {
+    if (bytes <= PIECE) {
+      MemorySegment.copy(from, fromAt, to, toAt, bytes);
+      return;
+    }
+    pool.run(
+        Math.toIntExact(Math.ceilDiv(bytes, PIECE)),
+        task -> {
+          long at = task * PIECE;
+          long some = Math.min(PIECE, bytes - at);
+          MemorySegment.copy(from, fromAt + at, to, toAt + at, some);
+        });
+  }
+
+  private void fill(MemorySegment into, long offset, long bytes, byte value) {
+    if (bytes <= PIECE) {
+      into.asSlice(offset, bytes).fill(value);
+      return;
+    }
+    pool.run(
+        Math.toIntExact(Math.ceilDiv(bytes, PIECE)),
+        task -> {
+          long at = task * PIECE;
+          into.asSlice(offset + at, Math.min(PIECE, bytes - at)).fill(value);
+        });
   }
 
   private static MemorySegment segment(BackendMemory memory) {

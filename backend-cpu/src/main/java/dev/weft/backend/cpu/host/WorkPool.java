@@ -1,10 +1,8 @@
 package dev.weft.backend.cpu.host;
 
 import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
@@ -19,7 +17,12 @@ public final class WorkPool implements AutoCloseable {
   // takes longer to wake than many a run takes.
   private static final long SPIN_NANOS = 50_000;
 
+  // Waking a thread costs the one who wakes it several microseconds, so each wakes a few, and they
+  // others.
+  private static final int WOKEN_AT_ONCE = 2;
+
   private final int threads;
+  // Jobs that may have tasks left; each stays until somebody finds that it has none.
   private final ConcurrentLinkedQueue<Job> jobs = new ConcurrentLinkedQueue<>();
   private final ConcurrentLinkedQueue<Thread> asleep = new ConcurrentLinkedQueue<>();
   private final AtomicBoolean started = new AtomicBoolean();
@@ -46,6 +49,26 @@ public final class WorkPool implements AutoCloseable {
     return threads;
   }
 
+  /** Hands out the tasks of a run. */
+  public interface Tasks {
+    /**
+     * Takes a task.
+     *
+     * @return its number, or -1 if there is none left
+     */
+    int next();
+  }
+
+  /** What each thread of a run does. */
+  public interface Worker {
+    /**
+     * Takes tasks until there are none left.
+     *
+     * @param tasks where from
+     */
+    void work(Tasks tasks);
+  }
+
   /**
    * Runs tasks on all threads, the caller's among them, and returns when all are done.
    *
@@ -55,23 +78,48 @@ public final class WorkPool implements AutoCloseable {
    *     not begun then are left out
    */
   public void run(int tasks, IntConsumer task) {
-    Job job = new Job(tasks, task);
-    int helpers = closed ? 0 : Math.min(threads, tasks) - 1;
-    if (helpers > 0) {
+    share(
+        tasks,
+        own -> {
+          for (int i = own.next(); i >= 0; i = own.next()) {
+            task.accept(i);
+          }
+        });
+  }
+
+  /**
+   * As {@link #run}, for tasks that share something on each thread.
+   *
+   * @param tasks how many
+   * @param worker called once on each thread that takes part
+   * @throws RuntimeException as {@link #run}
+   */
+  public void share(int tasks, Worker worker) {
+    if (tasks <= 0) {
+      return;
+    }
+    Job job = new Job(tasks, worker);
+    if (tasks == 1 || threads == 1 || closed) {
+      job.work();
+    } else {
       start();
-    }
-    for (int i = 0; i < helpers; i++) {
       jobs.add(job);
+      wakeSome();
+      job.work();
+      jobs.remove(job);
+      job.join();
     }
-    for (int i = 0; i < helpers; i++) {
+    job.throwFailure();
+  }
+
+  private void wakeSome() {
+    for (int i = 0; i < WOKEN_AT_ONCE; i++) {
       Thread sleeper = asleep.poll();
       if (sleeper == null) {
-        break;
+        return;
       }
       LockSupport.unpark(sleeper);
     }
-    job.run();
-    job.join();
   }
 
   private void start() {
@@ -85,9 +133,13 @@ public final class WorkPool implements AutoCloseable {
 
   private void help() {
     while (!closed) {
-      Job job = jobs.poll();
+      Job job = jobs.peek();
       if (job != null) {
-        job.run();
+        if (job.hasTasks()) {
+          wakeSome();
+          job.work();
+        }
+        jobs.remove(job);
       } else if (!spinUntilThereIsWork()) {
         asleep.add(Thread.currentThread());
         // Looked at again, lest a job came before anyone could see that this thread sleeps.
@@ -119,57 +171,75 @@ public final class WorkPool implements AutoCloseable {
     }
   }
 
-  private static final class Job implements Runnable {
+  private static final class Job implements Tasks {
     private final int tasks;
-    private final IntConsumer task;
+    private final Worker worker;
     private final AtomicInteger next = new AtomicInteger();
-    private final CountDownLatch left;
-    private final AtomicReference<@Nullable Throwable> failure = new AtomicReference<>();
+    // Threads that may be at a task.
+    private final AtomicInteger inside = new AtomicInteger();
+    private volatile @Nullable Thread waiting;
+    private volatile @Nullable Throwable failure;
 
-    Job(int tasks, IntConsumer task) {
+    Job(int tasks, Worker worker) {
       this.tasks = tasks;
-      this.task = task;
-      this.left = new CountDownLatch(tasks);
+      this.worker = worker;
+    }
+
+    boolean hasTasks() {
+      return failure == null && next.get() < tasks;
     }
 
     @Override
-    public void run() {
-      // Looked at before it is taken, so that the counter cannot overflow.
-      while (next.get() < tasks) {
-        int taken = next.getAndIncrement();
-        if (taken >= tasks) {
-          return;
+    public int next() {
+      // Looked at before one is taken, so that the counter cannot overflow.
+      if (!hasTasks()) {
+        return -1;
+      }
+      int taken = next.getAndIncrement();
+      return taken < tasks ? taken : -1;
+    }
+
+    void work() {
+      // In this order: whoever finds a task is counted before the caller can find none.
+      inside.incrementAndGet();
+      try {
+        if (hasTasks()) {
+          worker.work(this);
         }
-        try {
-          if (failure.get() == null) {
-            task.accept(taken);
-          }
-        } catch (Throwable t) {
-          failure.compareAndSet(null, t);
-        } finally {
-          left.countDown();
+      } catch (Throwable t) {
+        fail(t);
+      } finally {
+        if (inside.decrementAndGet() == 0) {
+          LockSupport.unpark(waiting);
         }
       }
     }
 
+    private synchronized void fail(Throwable t) {
+      if (failure == null) {
+        failure = t;
+      }
+    }
+
+    /** Waits for the others, once no task is left. */
     void join() {
       long start = System.nanoTime();
-      while (left.getCount() > 0 && System.nanoTime() - start < SPIN_NANOS) {
+      while (inside.get() > 0 && System.nanoTime() - start < SPIN_NANOS) {
         Thread.onSpinWait();
       }
+      waiting = Thread.currentThread();
       boolean interrupted = false;
-      while (true) {
-        try {
-          left.await();
-          break;
-        } catch (InterruptedException e) {
-          interrupted = true;
-        }
+      while (inside.get() > 0) {
+        LockSupport.park(this);
+        interrupted |= Thread.interrupted();
       }
       if (interrupted) {
         Thread.currentThread().interrupt();
       }
-      Throwable thrown = failure.get();
+    }
+
+    void throwFailure() {
+      Throwable thrown = failure;
       if (thrown instanceof RuntimeException e) {
         throw e;
       }

@@ -10,6 +10,7 @@ import java.util.Arrays;
  */
 public final class BlockMean {
   private final DataType type;
+  private final int headDim;
   private final int blockSize;
   private final float[] row;
   private final double[] sum;
@@ -22,10 +23,24 @@ public final class BlockMean {
    * @param blockSize keys per block
    */
   public BlockMean(DataType type, int headDim, int blockSize) {
+    this(type, headDim, blockSize, new float[headDim], new double[headDim]);
+  }
+
+  /**
+   * Takes scratch for one thread.
+   *
+   * @param type the storage type
+   * @param headDim D
+   * @param blockSize keys per block
+   * @param row at least D elements of any content
+   * @param sum at least D elements of any content
+   */
+  public BlockMean(DataType type, int headDim, int blockSize, float[] row, double[] sum) {
     this.type = type;
+    this.headDim = headDim;
     this.blockSize = blockSize;
-    row = new float[headDim];
-    sum = new double[headDim];
+    this.row = row;
+    this.sum = sum;
   }
 
   /**
@@ -35,17 +50,17 @@ public final class BlockMean {
    * @return false, with nothing written, where a key of the block is absent
    */
   public boolean compute(MobaSequence sequence, int block, int kvHead, float[] into, int at) {
-    Arrays.fill(sum, 0);
+    Arrays.fill(sum, 0, headDim, 0);
     int start = block * blockSize;
     for (int i = 0; i < blockSize; i++) {
       if (!sequence.copyKey(start + i, kvHead, row, 0)) {
         return false;
       }
-      for (int c = 0; c < row.length; c++) {
+      for (int c = 0; c < headDim; c++) {
         sum[c] += row[c];
       }
     }
-    for (int c = 0; c < row.length; c++) {
+    for (int c = 0; c < headDim; c++) {
       into[at + c] = (float) type.round(sum[c] / blockSize);
     }
     return true;

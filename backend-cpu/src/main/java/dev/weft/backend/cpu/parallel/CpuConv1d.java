@@ -49,7 +49,7 @@ final class CpuConv1d implements Conv1dKernel {
         context,
         "conv1d.forward",
         a.weights(),
-        taps -> new CpuConv1dForward(spec, compute, a, taps).run());
+        (taps, scratch) -> new CpuConv1dForward(spec, compute, a, taps, scratch).run());
   }
 
   @Override
@@ -58,7 +58,7 @@ final class CpuConv1d implements Conv1dKernel {
         context,
         "conv1d.update",
         a.weights(),
-        taps -> new CpuConv1dForward(spec, compute, a, taps).run());
+        (taps, scratch) -> new CpuConv1dForward(spec, compute, a, taps, scratch).run());
   }
 
   @Override
@@ -67,11 +67,11 @@ final class CpuConv1d implements Conv1dKernel {
         context,
         "conv1d.backward",
         a.weights(),
-        taps -> new CpuConv1dBackward(spec, compute, a, taps).run());
+        (taps, _) -> new CpuConv1dBackward(spec, compute, a, taps).run());
   }
 
   private interface Launch {
-    void run(Conv1dTaps taps);
+    void run(Conv1dTaps taps, TaskScratch scratch);
   }
 
   private void submit(LaunchContext context, String name, Conv1dBinding weights, Launch launch) {
@@ -79,7 +79,7 @@ final class CpuConv1d implements Conv1dKernel {
         .submit(
             name,
             () ->
-                compute.withScratch(
-                    scratch -> launch.run(Conv1dTaps.pack(spec, weights, compute, scratch))));
+                compute.withScratch(scratch ->
+                    launch.run(Conv1dTaps.pack(spec, weights, compute, scratch), scratch)));
   }
 }

@@ -107,7 +107,8 @@ final class CpuConv1dBackward {
       part = scratch.floats(PART, (width + 1) * channels);
       reversed = scratch.floats(REVERSED, (width + 1) * channels);
       row = scratch.floats(ROW, ROWS * channels);
-      sums = new double[(width + 1) * channels];
+      sums = scratch.doubles(0, (width + 1) * channels);
+      Arrays.fill(sums, 0, (width + 1) * channels, 0);
       for (int k = 0; k < width; k++) {
         int tap = k * taps.pitch() + from;
         System.arraycopy(taps.values(), tap, reversed, (history - k) * channels, channels);

@@ -7,9 +7,7 @@ import dev.weft.conv1d.Activation;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.conv1d.Conv1dForward;
 import dev.weft.conv1d.Conv1dUpdate;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -29,6 +27,9 @@ final class CpuConv1dForward {
   private static final int MOST_CHANNELS = 1024;
   private static final int LEAST_CHANNELS = 64;
 
+  // Rows a power of two apart would all fall into the same few sets of the cache.
+  private static final int PADDING = 16;
+
   // Arrays of the scratch.
   private static final int IN = 0;
   private static final int OUT = 1;
@@ -39,6 +40,7 @@ final class CpuConv1dForward {
   private final Compute compute;
   private final Arithmetic arithmetic;
   private final Conv1dTaps taps;
+  private final TaskScratch launch;
   private final boolean silu;
   private final boolean mayCut;
   private final Elements x;
@@ -51,11 +53,17 @@ final class CpuConv1dForward {
   private final @Nullable Elements numAccepted;
   private final @Nullable Elements initialStatesOut;
 
-  CpuConv1dForward(CausalConv1dSpec spec, Compute compute, Conv1dForward a, Conv1dTaps taps) {
+  CpuConv1dForward(
+      CausalConv1dSpec spec,
+      Compute compute,
+      Conv1dForward a,
+      Conv1dTaps taps,
+      TaskScratch launch) {
     this.spec = spec;
     this.compute = compute;
     arithmetic = compute.arithmetic();
     this.taps = taps;
+    this.launch = launch;
     silu = spec.activation() == Activation.SILU;
     mayCut = true;
     x = Elements.of(a.x());
@@ -69,11 +77,13 @@ final class CpuConv1dForward {
     initialStatesOut = elements(a.initialStatesOut());
   }
 
-  CpuConv1dForward(CausalConv1dSpec spec, Compute compute, Conv1dUpdate a, Conv1dTaps taps) {
+  CpuConv1dForward(
+      CausalConv1dSpec spec, Compute compute, Conv1dUpdate a, Conv1dTaps taps, TaskScratch launch) {
     this.spec = spec;
     this.compute = compute;
     arithmetic = compute.arithmetic();
     this.taps = taps;
+    this.launch = launch;
     silu = spec.activation() == Activation.SILU;
     mayCut = false; // out may be x
     x = Elements.of(a.x());
@@ -91,49 +101,45 @@ final class CpuConv1dForward {
     return tensor == null ? null : Elements.of(tensor);
   }
 
-  /** Where a sequence lies, and how many parts it is cut into. */
-  private record Sequence(int b, long start, long length, int parts) {}
-
-  /** A part of a sequence. */
-  private record Part(Sequence sequence, int number) {}
+  // What a part is: the sequence's number, its first row, its length, the part's number, and how
+  // many parts the sequence is cut into.
+  private static final int SEQUENCE = 0;
+  private static final int START = 1;
+  private static final int LENGTH = 2;
+  private static final int NUMBER = 3;
+  private static final int OF = 4;
 
   void run() {
-    List<Part> parts = new ArrayList<>();
-    List<Sequence> cut = new ArrayList<>();
+    IntRows parts = launch.rows(0);
+    IntRows cut = launch.rows(1); // sequences in several parts, by their first ones
     int count = Math.toIntExact(cuSeqlens == null ? x.size(0) : cuSeqlens.size(0) - 1);
     for (int b = 0; b < count; b++) {
-      Sequence sequence = sequence(b);
-      for (int part = 0; part < sequence.parts; part++) {
-        parts.add(new Part(sequence, part));
-      }
-      if (sequence.parts > 1) {
-        cut.add(sequence);
-      }
+      addParts(b, parts, cut);
     }
-    int range = rangeOfChannels(parts.size());
+    int range = rangeOfChannels(parts.count());
     int ranges = Math.ceilDiv(spec.channels(), range);
     // A task takes several parts where there are very many.
-    int perTask = (int) ((((long) parts.size() * ranges) >>> 20) + 1);
+    int perTask = (int) ((((long) parts.count() * ranges) >>> 20) + 1);
     compute.run(
-        Math.ceilDiv(parts.size(), perTask) * ranges,
+        Math.ceilDiv(parts.count(), perTask) * ranges,
         (task, scratch) -> {
           int from = task % ranges * range;
           int channels = Math.min(range, spec.channels() - from);
           int first = task / ranges * perTask;
-          for (Part part : parts.subList(first, Math.min(parts.size(), first + perTask))) {
-            convolve(part, from, channels, scratch);
+          for (int part = first; part < Math.min(parts.count(), first + perTask); part++) {
+            convolve(parts, part, from, channels, scratch);
           }
         });
     compute.run(
-        cut.size() * ranges,
+        cut.count() * ranges,
         (task, scratch) -> {
           int from = task % ranges * range;
           int channels = Math.min(range, spec.channels() - from);
-          writeSlot(cut.get(task / ranges), from, channels, scratch);
+          writeSlot(cut, task / ranges, from, channels, scratch);
         });
   }
 
-  private Sequence sequence(int b) {
+  private void addParts(int b, IntRows parts, IntRows cut) {
     long start = 0;
     long length = x.size(1);
     if (cuSeqlens != null) {
@@ -142,7 +148,13 @@ final class CpuConv1dForward {
       length = Math.clamp(cuSeqlens.getInt(b + 1L), start, x.size(0)) - start;
     }
     boolean isLong = mayCut && length >= 2 * PART && spec.width() <= PART;
-    return new Sequence(b, start, length, isLong ? Math.toIntExact(length / PART) : 1);
+    int number = isLong ? Math.toIntExact(length / PART) : 1;
+    for (int part = 0; part < number; part++) {
+      parts.add(b, (int) start, Math.toIntExact(length), part, number);
+    }
+    if (number > 1) {
+      cut.add(b, (int) start, Math.toIntExact(length), 0, number);
+    }
   }
 
   private int rangeOfChannels(int parts) {
@@ -150,25 +162,29 @@ final class CpuConv1dForward {
     return Math.clamp(Math.ceilDiv(each, 64L) * 64, LEAST_CHANNELS, MOST_CHANNELS);
   }
 
-  private void convolve(Part part, int from, int channels, TaskScratch scratch) {
-    Sequence sequence = part.sequence;
-    long length = sequence.length;
+  private void convolve(IntRows parts, int part, int from, int channels, TaskScratch scratch) {
+    int b = parts.get(part, SEQUENCE);
+    int start = parts.get(part, START);
+    long length = parts.get(part, LENGTH);
+    int number = parts.get(part, NUMBER);
+    boolean isCut = parts.get(part, OF) > 1;
     int history = spec.width() - 1;
-    long first = (long) part.number * PART;
-    long last = part.number == sequence.parts - 1 ? length : first + PART;
-    Slot slot = slot(sequence.b, length);
-    Conv1dRows rows = new Conv1dRows(arithmetic, x, sequence.b, sequence.start);
-    Conv1dRows outputs = new Conv1dRows(arithmetic, out, sequence.b, sequence.start);
-    float[] in = scratch.floats(IN, (history + ROWS) * channels);
-    float[] results = scratch.floats(OUT, ROWS * channels);
+    long first = (long) number * PART;
+    long last = number == parts.get(part, OF) - 1 ? length : first + PART;
+    Slot slot = slot(b, length);
+    Conv1dRows rows = new Conv1dRows(arithmetic, x, b, start);
+    Conv1dRows outputs = new Conv1dRows(arithmetic, out, b, start);
+    int pitch = channels + PADDING;
+    float[] in = scratch.floats(IN, (history + ROWS) * pitch);
+    float[] results = scratch.floats(OUT, ROWS * pitch);
     if (first > 0) {
       for (int j = 0; j < history; j++) {
-        rows.read(first - history + j, from, channels, in, j * channels);
+        rows.read(first - history + j, from, channels, in, j * pitch);
       }
     } else {
       readHistory(slot, from, channels, in);
       for (int j = 0; initialStatesOut != null && j < history; j++) {
-        initialStatesOut.setAlong(1, channels, in, j * channels, sequence.b, from, j);
+        initialStatesOut.setAlong(1, channels, in, j * pitch, b, from, j);
       }
     }
     if (slot == null && states != null) { // skipped
@@ -179,21 +195,21 @@ final class CpuConv1dForward {
       return;
     }
     Tail tail =
-        slot == null || length == 0 || sequence.parts > 1
+        slot == null || length == 0 || isCut
             ? null
             : new Tail(slot, history, length, channels, in, scratch);
     for (long t = first; t < last; t += ROWS) {
       int some = (int) Math.min(ROWS, last - t);
       for (int r = 0; r < some; r++) {
-        rows.read(t + r, from, channels, in, (history + r) * channels);
+        rows.read(t + r, from, channels, in, (history + r) * pitch);
         if (tail != null) {
-          tail.keep(t + r, in, (history + r) * channels);
+          tail.keep(t + r, in, (history + r) * pitch);
         }
       }
       arithmetic.convolve(
           in,
           0,
-          channels,
+          pitch,
           some,
           spec.width(),
           channels,
@@ -203,11 +219,11 @@ final class CpuConv1dForward {
           silu,
           results,
           0,
-          channels);
+          pitch);
       for (int r = 0; r < some; r++) {
-        outputs.write(t + r, from, channels, results, r * channels);
+        outputs.write(t + r, from, channels, results, r * pitch);
       }
-      System.arraycopy(in, some * channels, in, 0, history * channels);
+      System.arraycopy(in, some * pitch, in, 0, history * pitch);
     }
     if (slot != null && tail != null) {
       slot.write(tail, length, from, channels, scratch.floats(COLUMN, channels));
@@ -215,27 +231,31 @@ final class CpuConv1dForward {
   }
 
   private void readHistory(@Nullable Slot slot, int from, int channels, float[] in) {
-    Arrays.fill(in, 0, (spec.width() - 1) * channels, 0);
+    int pitch = channels + PADDING;
+    Arrays.fill(in, 0, (spec.width() - 1) * pitch, 0);
     for (int j = 0; slot != null && !slot.fresh && j < spec.width() - 1; j++) {
-      slot.read(slot.column(slot.historyColumn + j), in, j * channels, from, channels);
+      slot.read(slot.column(slot.historyColumn + j), in, j * pitch, from, channels);
     }
   }
 
   /** Writes the slot of a sequence in parts. */
-  private void writeSlot(Sequence sequence, int from, int channels, TaskScratch scratch) {
-    Slot slot = slot(sequence.b, sequence.length);
+  private void writeSlot(
+      IntRows sequences, int sequence, int from, int channels, TaskScratch scratch) {
+    int b = sequences.get(sequence, SEQUENCE);
+    long length = sequences.get(sequence, LENGTH);
+    Slot slot = slot(b, length);
     if (slot == null) {
       return;
     }
     int history = spec.width() - 1;
     float[] in = scratch.floats(IN, history * channels);
-    Tail tail = new Tail(slot, history, sequence.length, channels, in, scratch);
-    Conv1dRows rows = new Conv1dRows(arithmetic, x, sequence.b, sequence.start);
-    for (long t = Math.max(0, tail.first); t < sequence.length; t++) {
+    Tail tail = new Tail(slot, history, length, channels, in, scratch);
+    Conv1dRows rows = new Conv1dRows(arithmetic, x, b, sequences.get(sequence, START));
+    for (long t = Math.max(0, tail.first); t < length; t++) {
       rows.read(t, from, channels, in, 0);
       tail.keep(t, in, 0);
     }
-    slot.write(tail, sequence.length, from, channels, scratch.floats(COLUMN, channels));
+    slot.write(tail, length, from, channels, scratch.floats(COLUMN, channels));
   }
 
   /** Returns a sequence's slot; null without states, or if the sequence is skipped. */
@@ -282,7 +302,9 @@ final class CpuConv1dForward {
       }
       rows = scratch.floats(TAIL, count * channels);
       if (slot.speculative) {
-        System.arraycopy(in, channels, rows, 0, (history - 1) * channels);
+        for (int j = 1; j < history; j++) {
+          System.arraycopy(in, j * (channels + PADDING), rows, (j - 1) * channels, channels);
+        }
       }
     }
 

@@ -27,7 +27,7 @@ public final class CpuDevice extends HostDevice {
    * @param arithmetic vectors or plain loops
    */
   public CpuDevice(DeviceDescriptor descriptor, WorkPool pool, Arithmetic arithmetic) {
-    super(descriptor);
+    super(descriptor, pool);
     compute = new Compute(pool, arithmetic);
   }
 

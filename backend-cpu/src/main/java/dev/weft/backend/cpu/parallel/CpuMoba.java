@@ -33,6 +33,10 @@ import java.util.List;
 final class CpuMoba implements MobaKernel {
   private static final int ROWS_PER_TASK = 64;
 
+  // Arrays of the scratch.
+  private static final int KEY = 0;
+  private static final int RESULT = 1;
+
   private final MobaAttentionSpec spec;
   private final Compute compute;
   private final WorkPool pool;
@@ -116,19 +120,27 @@ final class CpuMoba implements MobaKernel {
     int dim = spec.headDim();
     List<MobaBlockTable.Piece> pieces = table.pieces(ROWS_PER_TASK);
     int heads = toHead - fromHead;
-    pool.run(
+    compute.share(
         Math.multiplyExact(pieces.size(), heads),
-        task -> {
-          MobaBlockTable.Piece piece = pieces.get(task / heads);
-          int head = task % heads;
-          BlockMean mean = new BlockMean(spec.dataType(), dim, spec.blockSize());
-          float[] row = new float[dim];
-          for (int block = piece.from(); block < piece.to(); block++) {
-            mean.compute(sequences.get(piece.sequence()), block, fromHead + head, row, 0);
-            long at = head * table.total() + table.firstBlock(piece.sequence()) + block;
-            MemorySegment.copy(row, 0, means, JAVA_FLOAT_UNALIGNED, at * dim * Float.BYTES, dim);
+        (own, scratch) -> {
+          BlockMean mean = mean(scratch);
+          float[] row = scratch.floats(RESULT, dim);
+          for (int task = own.next(); task >= 0; task = own.next()) {
+            MobaBlockTable.Piece piece = pieces.get(task / heads);
+            int head = task % heads;
+            for (int block = piece.from(); block < piece.to(); block++) {
+              mean.compute(sequences.get(piece.sequence()), block, fromHead + head, row, 0);
+              long at = head * table.total() + table.firstBlock(piece.sequence()) + block;
+              MemorySegment.copy(row, 0, means, JAVA_FLOAT_UNALIGNED, at * dim * Float.BYTES, dim);
+            }
           }
         });
+  }
+
+  private BlockMean mean(TaskScratch scratch) {
+    int dim = spec.headDim();
+    return new BlockMean(
+        spec.dataType(), dim, spec.blockSize(), scratch.floats(KEY, dim), scratch.doubles(0, dim));
   }
 
   @Override
@@ -189,45 +201,45 @@ final class CpuMoba implements MobaKernel {
       int perTask = Math.max(1, ROWS_PER_TASK / spec.blockSize());
       MobaBlockTable.cut(s, first / spec.blockSize(), end / spec.blockSize(), perTask, blocks);
     }
-    pool.run(
-        rows.size(),
-        task -> storeRows(sequences.get(rows.get(task).sequence()), rows.get(task), a));
-    pool.run(
-        blocks.size(),
-        task -> storeMeans(sequences.get(blocks.get(task).sequence()), blocks.get(task), a));
-  }
-
-  private void storeRows(MobaSequence sequence, MobaBlockTable.Piece positions, MobaAppend a) {
     Elements keyCache = Elements.of(a.keyCache());
     Elements valueCache = Elements.of(a.valueCache());
     Elements k = Elements.of(a.k());
     Elements v = Elements.of(a.v());
-    float[] key = new float[spec.headDim()];
-    float[] value = new float[spec.valueDim()];
-    for (int position = positions.from(); position < positions.to(); position++) {
-      int page = sequence.page(position);
-      long t = (long) sequence.firstRow() + position - sequence.firstPosition();
-      for (int kvHead = 0; page >= 0 && kvHead < spec.kvHeads(); kvHead++) {
-        k.copyRow(key, 0, t, kvHead);
-        v.copyRow(value, 0, t, kvHead);
-        keyCache.setRow(key, 0, page, position % spec.pageSize(), kvHead);
-        valueCache.setRow(value, 0, page, position % spec.pageSize(), kvHead);
-      }
-    }
-  }
-
-  private void storeMeans(MobaSequence sequence, MobaBlockTable.Piece blocks, MobaAppend a) {
+    compute.run(
+        rows.size(),
+        (task, scratch) -> {
+          MobaBlockTable.Piece positions = rows.get(task);
+          MobaSequence sequence = sequences.get(positions.sequence());
+          float[] key = scratch.floats(KEY, spec.headDim());
+          float[] value = scratch.floats(RESULT, spec.valueDim());
+          for (int position = positions.from(); position < positions.to(); position++) {
+            int page = sequence.page(position);
+            long t = (long) sequence.firstRow() + position - sequence.firstPosition();
+            for (int kvHead = 0; page >= 0 && kvHead < spec.kvHeads(); kvHead++) {
+              k.copyRow(key, 0, t, kvHead);
+              v.copyRow(value, 0, t, kvHead);
+              keyCache.setRow(key, 0, page, position % spec.pageSize(), kvHead);
+              valueCache.setRow(value, 0, page, position % spec.pageSize(), kvHead);
+            }
+          }
+        });
     Elements means = Elements.of(a.blockMeans());
-    BlockMean mean = new BlockMean(spec.dataType(), spec.headDim(), spec.blockSize());
-    float[] row = new float[spec.headDim()];
-    for (int block = blocks.from(); block < blocks.to(); block++) {
-      int last = (block + 1) * spec.blockSize() - 1;
-      int page = sequence.page(last);
-      for (int kvHead = 0; page >= 0 && kvHead < spec.kvHeads(); kvHead++) {
-        if (mean.compute(sequence, block, kvHead, row, 0)) {
-          means.setRow(row, 0, page, last % spec.pageSize() / spec.blockSize(), kvHead);
-        }
-      }
-    }
+    compute.run(
+        blocks.size(),
+        (task, scratch) -> {
+          MobaBlockTable.Piece piece = blocks.get(task);
+          MobaSequence sequence = sequences.get(piece.sequence());
+          BlockMean mean = mean(scratch);
+          float[] row = scratch.floats(RESULT, spec.headDim());
+          for (int block = piece.from(); block < piece.to(); block++) {
+            int last = (block + 1) * spec.blockSize() - 1;
+            int page = sequence.page(last);
+            for (int kvHead = 0; page >= 0 && kvHead < spec.kvHeads(); kvHead++) {
+              if (mean.compute(sequence, block, kvHead, row, 0)) {
+                means.setRow(row, 0, page, last % spec.pageSize() / spec.blockSize(), kvHead);
+              }
+            }
+          }
+        });
   }
 }

@@ -13,6 +13,7 @@ import dev.weft.spi.BackendBinding;
 import dev.weft.spi.LaunchContext;
 import dev.weft.spi.MoeKernel;
 import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Mixture-of-experts dispatch in float32 on all cores.
@@ -25,6 +26,8 @@ import java.lang.foreign.MemorySegment;
 final class CpuMoe implements MoeKernel {
   private final MoeDispatchSpec spec;
   private final Compute compute;
+  // Of the last backward launch.
+  private volatile @Nullable Gradients last;
 
   CpuMoe(MoeDispatchSpec spec, Compute compute) {
     this.spec = spec;
@@ -47,15 +50,23 @@ final class CpuMoe implements MoeKernel {
 
   @Override
   public BackendBinding bind(MoeWeights weights) {
-    return new BackendBinding() {};
+    return new Bound(
+        ExpertMatrices.routed(spec, weights),
+        spec.sharedIntermediate() > 0 ? ExpertMatrices.shared(spec, weights) : null);
   }
+
+  /** Where the weights lie, which are read in place. */
+  record Bound(ExpertMatrices routed, @Nullable ExpertMatrices shared) implements BackendBinding {}
 
   @Override
   public void forward(LaunchContext context, MoeForward arguments) {
     HostStream.of(context)
         .submit(
             "moe.forward",
-            () -> new CpuMoeForward(spec, compute, arguments, workspace(context)).run());
+            () ->
+                compute.withScratch(scratch ->
+                    new CpuMoeForward(spec, compute, arguments, workspace(context), scratch)
+                        .run()));
   }
 
   @Override
@@ -63,7 +74,28 @@ final class CpuMoe implements MoeKernel {
     HostStream.of(context)
         .submit(
             "moe.backward",
-            () -> new CpuMoeBackward(spec, compute, arguments, workspace(context)).run());
+            () ->
+                compute.withScratch(scratch ->
+                    new CpuMoeBackward(
+                            spec, compute, gradients(arguments), workspace(context), scratch)
+                        .run()));
+  }
+
+  /** Where a launch's gradients go. */
+  record Gradients(MoeBackward arguments, ExpertMatrices routed, @Nullable ExpertMatrices shared) {}
+
+  /** The same again, where the same arguments are launched again. */
+  private Gradients gradients(MoeBackward arguments) {
+    Gradients gradients = last;
+    if (gradients == null || gradients.arguments != arguments) {
+      gradients =
+          new Gradients(
+              arguments,
+              ExpertMatrices.routed(spec, arguments),
+              spec.sharedIntermediate() > 0 ? ExpertMatrices.shared(spec, arguments) : null);
+      last = gradients;
+    }
+    return gradients;
   }
 
   private static MemorySegment workspace(LaunchContext context) {

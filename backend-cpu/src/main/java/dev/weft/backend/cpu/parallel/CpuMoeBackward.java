@@ -10,9 +10,7 @@ import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -39,31 +37,70 @@ final class CpuMoeBackward {
   private static final int ROW = 11;
   private static final int GATE = 12;
   private static final int BIAS = 13;
+  private static final int FACTORS = 14;
+
+  // Arrays of the launch's scratch, beyond those of MoeRouting.
+  private static final int ROUTING = 8;
+  private static final int DROUTING = 9;
+  private static final int SCALES = 10;
+  private static final int DSCALES = 11;
+  private static final int GATE_WEIGHT = 12;
+  private static final int GATE_LOGITS = 13;
+  private static final int DGATE = 14;
+  private static final int DGATE_LOGITS = 15;
+  private static final int TOKEN_ROW = 16;
+  private static final int ROUTER_LOGITS = 17;
+  private static final int DROUTER_LOGITS = 18;
+  private static final int IDS = 8;
+  private static final int ROW_OF = 9;
+  private static final int NUMBERS = 10;
 
   private final MoeDispatchSpec spec;
   private final Compute compute;
   private final Arithmetic arithmetic;
   private final MoeBackward arguments;
+  private final CpuMoe.Gradients gradients;
   private final MoeWeights weights;
+  private final CpuMoe.Bound bound;
   private final GatedActivation activation;
   private final MoeBackwardWorkspace workspace;
+  private final TaskScratch scratch;
   private final int topK;
   private final int tokens;
   private final MatrixRows x;
   private final MatrixRows dy;
-  private final int[][] ids;
-  private final float[][] routing;
+  private final int[] ids;
+  private final float[] routing;
   private final @Nullable Elements z;
   // The gradients of the routing weights; 0 for slots that nobody computes here.
-  private final float[][] drouting;
+  private final float[] drouting;
+  // Of each row of a group what its output is multiplied with, and the gradient of that.
+  private final float[] scales;
+  private final float[] dscales;
+  // From 0 on: the rows of a group, and all tokens.
+  private final int[] numbers;
+  private final IntRows parts;
+  private final IntRows pieces;
 
+  /**
+   * Takes a launch.
+   *
+   * @param scratch the launch's
+   */
   CpuMoeBackward(
-      MoeDispatchSpec spec, Compute compute, MoeBackward arguments, MemorySegment workspace) {
+      MoeDispatchSpec spec,
+      Compute compute,
+      CpuMoe.Gradients gradients,
+      MemorySegment workspace,
+      TaskScratch scratch) {
     this.spec = spec;
     this.compute = compute;
-    this.arguments = arguments;
+    this.gradients = gradients;
+    arguments = gradients.arguments();
+    this.scratch = scratch;
     arithmetic = compute.arithmetic();
     weights = arguments.weights().weights();
+    bound = (CpuMoe.Bound) arguments.weights().backend();
     activation = new GatedActivation(spec);
     this.workspace = new MoeBackwardWorkspace(spec, workspace, arguments.x().size(0));
     topK = spec.topK();
@@ -71,45 +108,62 @@ final class CpuMoeBackward {
     x = MoeRows.of(arguments.x());
     dy = MoeRows.of(arguments.dy());
     MoeSaved saved = arguments.saved();
-    ids = MoeRows.readInts(saved.ids(), tokens);
-    routing = MoeRows.read(compute, saved.routingWeights(), tokens);
+    int slots = Math.multiplyExact(tokens, topK);
+    ids = scratch.ints(IDS, slots);
+    MoeRows.read(saved.ids(), tokens, ids);
+    routing = scratch.floats(ROUTING, slots);
+    MoeRows.read(compute, saved.routingWeights(), tokens, routing);
     Tensor savedZ = saved.z();
     z = savedZ == null ? null : Elements.of(savedZ);
-    drouting = new float[tokens][topK];
+    drouting = scratch.floats(DROUTING, slots);
+    Arrays.fill(drouting, 0, slots, 0);
+    int rows = Math.max(slots, tokens);
+    scales = scratch.floats(SCALES, rows);
+    dscales = scratch.floats(DSCALES, rows);
+    numbers = scratch.ints(NUMBERS, rows);
+    for (int i = 0; i < rows; i++) {
+      numbers[i] = i;
+    }
+    parts = scratch.rows(0);
+    pieces = scratch.rows(1);
   }
 
-  /**
-   * One expert of a group.
-   *
-   * @param weights its weights
-   * @param gradients their gradients
-   * @param expert its number among them
-   * @param tokens the token of each of its rows, from {@code first} on
-   * @param first where they start, in the permutation too
-   * @param scales what each row's output is multiplied with
-   * @param dscales takes the gradients of these
-   * @param rows where its rows lie in the workspace
-   * @param saved whether z of its rows may be there
-   */
+  // What a part is: the rows of one expert in a group. The expert's number, -1 for the shared one;
+  // the first of its rows among the slots by expert, or the tokens; how many; and the first of them
+  // in the workspace.
+  private static final int EXPERT = 0;
+  private static final int FIRST = 1;
+  private static final int COUNT = 2;
+  private static final int IN_WORKSPACE = 3;
+
+  // What a piece is: some rows of a part and a range of columns, or of weight rows.
+  private static final int PART = 0;
+  private static final int ROWS_FROM = 1;
+  private static final int ROWS = 2;
+  private static final int FROM = 3;
+  private static final int WIDTH = 4;
+
+  /** What one run of tasks needs to know of parts, of one kind only: routed or shared. */
   @SuppressWarnings("ArrayRecordComponent") // lives for one launch and is compared by nobody
-  private record Part(
+  private record Group(
       ExpertMatrices weights,
       ExpertMatrices gradients,
-      int expert,
       int[] tokens,
-      int first,
-      float[] scales,
-      float[] dscales,
-      int[] rows,
-      boolean saved) {
-    int count() {
-      return scales.length;
-    }
+      MatrixRows dgates,
+      MatrixRows dups) {}
+
+  private Group group(ExpertMatrices of, ExpertMatrices into, int[] rows) {
+    return new Group(
+        of,
+        into,
+        rows,
+        MoeBackwardWorkspace.narrow(workspace.gates, of.width()),
+        MoeBackwardWorkspace.narrow(workspace.ups, of.width()));
   }
 
   void run() {
-    forTokens((t, row) -> {
-      Arrays.fill(row, 0);
+    forTokens((t, row, _) -> {
+      Arrays.fill(row, 0, spec.hidden(), 0);
       write(workspace.dx, t, 0, row, 0, spec.hidden());
     });
     routed();
@@ -122,26 +176,27 @@ final class CpuMoeBackward {
     Tensor dx = arguments.dx();
     if (dx != null) {
       MatrixRows out = MoeRows.of(dx);
-      forTokens((t, row) -> {
+      forTokens((t, row, _) -> {
         read(workspace.dx, t, 0, row, 0, spec.hidden());
         write(out, t, 0, row, 0, spec.hidden());
       });
     }
-    MoeRows.write(compute, arguments.dgivenWeights(), drouting);
+    MoeRows.write(compute, arguments.dgivenWeights(), drouting, tokens);
   }
 
   private interface ForToken {
-    void accept(int t, float[] row);
+    void accept(int t, float[] row, float[] other);
   }
 
-  /** Calls for each token, with a row of H to use. */
+  /** Calls for each token, with two rows of H to use. */
   private void forTokens(ForToken user) {
     compute.run(
         Math.ceilDiv(tokens, TOKENS),
-        (task, _) -> {
-          float[] row = new float[spec.hidden()];
+        (task, mine) -> {
+          float[] row = mine.floats(ROW, spec.hidden());
+          float[] other = mine.floats(Z, spec.hidden());
           for (int t = task * TOKENS; t < Math.min(tokens, (task + 1) * TOKENS); t++) {
-            user.accept(t, row);
+            user.accept(t, row, other);
           }
         });
   }
@@ -157,106 +212,86 @@ final class CpuMoeBackward {
   // Groups of experts.
 
   private void routed() {
-    MoeRouting.SlotOrder order = MoeRouting.order(spec, ids);
-    ExpertMatrices experts = ExpertMatrices.routed(spec, weights);
-    ExpertMatrices gradients = ExpertMatrices.routed(spec, arguments);
-    int[] rowOf = new int[tokens * topK];
+    MoeRouting.SlotOrder order = MoeRouting.order(spec, ids, tokens, scratch);
+    Group group = group(bound.routed(), gradients.routed(), order.tokens());
+    int hidden = spec.hidden();
+    int[] rowOf = scratch.ints(ROW_OF, tokens * topK);
     for (int e = 0; e < spec.localExperts(); ) {
-      Arrays.fill(rowOf, -1);
-      List<Part> group = new ArrayList<>();
+      Arrays.fill(rowOf, 0, tokens * topK, -1);
+      parts.clear();
       int used = 0;
       while (e < spec.localExperts()) {
         int first = order.starts()[e];
         int count = order.starts()[e + 1] - first;
-        if (!group.isEmpty() && (long) used + count > workspace.rows()) {
+        if (parts.count() > 0 && (long) used + count > workspace.rows()) {
           break;
         }
-        float[] scales = new float[count];
-        int[] rows = new int[count];
         for (int i = 0; i < count; i++) {
           int slot = order.permutation()[first + i];
-          scales[i] = routing[slot / topK][slot % topK];
-          rows[i] = used + i;
+          scales[used + i] = routing[slot];
           rowOf[slot] = used + i;
         }
-        group.add(
-            new Part(
-                experts,
-                gradients,
-                e,
-                order.tokens(),
-                first,
-                scales,
-                new float[count],
-                rows,
-                true));
+        parts.add(e, first, count, used, 0);
         used += count;
         e++;
       }
       compute(group);
-      for (Part part : group) {
-        for (int i = 0; i < part.count(); i++) {
-          int slot = order.permutation()[part.first + i];
-          drouting[slot / topK][slot % topK] = part.dscales[i];
+      for (int slot = 0; slot < tokens * topK; slot++) {
+        if (rowOf[slot] >= 0) {
+          drouting[slot] = dscales[rowOf[slot]];
         }
       }
-      forTokens((t, sum) -> {
-        float[] own = new float[spec.hidden()];
-        read(workspace.dx, t, 0, sum, 0, sum.length);
+      forTokens((t, sum, own) -> {
+        read(workspace.dx, t, 0, sum, 0, hidden);
         for (int k = 0; k < topK; k++) {
           if (rowOf[t * topK + k] >= 0) {
-            read(workspace.inputs, rowOf[t * topK + k], 0, own, 0, own.length);
-            arithmetic.addScaled(1, own, 0, sum, 0, sum.length);
+            read(workspace.inputs, rowOf[t * topK + k], 0, own, 0, hidden);
+            arithmetic.addScaled(1, own, 0, sum, 0, hidden);
           }
         }
-        write(workspace.dx, t, 0, sum, 0, sum.length);
+        write(workspace.dx, t, 0, sum, 0, hidden);
       });
     }
   }
 
   private void shared() {
-    float[] gate = MoeRows.sharedGate(spec, weights);
-    float[] logits = new float[tokens];
-    float[] scales = new float[tokens];
-    int[] all = new int[tokens];
-    Arrays.setAll(all, t -> t);
-    forTokens((t, row) -> {
-      read(x, t, 0, row, 0, row.length);
-      logits[t] = gate.length == 0 ? 0 : arithmetic.dot(row, 0, gate, 0, gate.length);
-      scales[t] = gate.length == 0 ? 1 : MoeRows.sigmoid(logits[t]);
+    int hidden = spec.hidden();
+    float[] gate = MoeRows.sharedGate(spec, weights, scratch, GATE_WEIGHT);
+    float[] logits = scratch.floats(GATE_LOGITS, tokens);
+    forTokens((t, row, _) -> {
+      read(x, t, 0, row, 0, hidden);
+      logits[t] = gate == null ? 0 : arithmetic.dot(row, 0, gate, 0, hidden);
+      scales[t] = gate == null ? 1 : MoeRows.sigmoid(logits[t]);
     });
-    Part part =
-        new Part(
-            ExpertMatrices.shared(spec, weights),
-            ExpertMatrices.shared(spec, arguments),
-            0,
-            all,
-            0,
-            scales,
-            new float[tokens],
-            all,
-            false);
-    compute(List.of(part));
-    float[] dgate = new float[gate.length];
-    float[] dlogits = new float[tokens];
-    for (int t = 0; t < tokens && gate.length > 0; t++) {
-      dlogits[t] = part.dscales[t] * scales[t] * MoeRows.sigmoid(-logits[t]);
-      float[] row = new float[gate.length];
-      read(x, t, 0, row, 0, row.length);
-      arithmetic.addScaled(dlogits[t], row, 0, dgate, 0, row.length);
+    parts.clear();
+    parts.add(-1, 0, tokens, 0, 0);
+    compute(
+        group(
+            Objects.requireNonNull(bound.shared()),
+            Objects.requireNonNull(gradients.shared()),
+            numbers));
+    float[] dgate = scratch.floats(DGATE, hidden);
+    float[] dlogits = scratch.floats(DGATE_LOGITS, tokens);
+    float[] token = scratch.floats(TOKEN_ROW, hidden);
+    Arrays.fill(dgate, 0, hidden, 0);
+    for (int t = 0; t < tokens && gate != null; t++) {
+      dlogits[t] = dscales[t] * scales[t] * MoeRows.sigmoid(-logits[t]);
+      read(x, t, 0, token, 0, hidden);
+      arithmetic.addScaled(dlogits[t], token, 0, dgate, 0, hidden);
     }
-    forTokens((t, sum) -> {
-      float[] own = new float[spec.hidden()];
-      read(workspace.dx, t, 0, sum, 0, sum.length);
-      read(workspace.inputs, t, 0, own, 0, own.length);
-      arithmetic.addScaled(1, own, 0, sum, 0, sum.length);
-      arithmetic.addScaled(dlogits[t], gate, 0, sum, 0, gate.length);
-      write(workspace.dx, t, 0, sum, 0, sum.length);
+    forTokens((t, sum, own) -> {
+      read(workspace.dx, t, 0, sum, 0, hidden);
+      read(workspace.inputs, t, 0, own, 0, hidden);
+      arithmetic.addScaled(1, own, 0, sum, 0, hidden);
+      if (gate != null) {
+        arithmetic.addScaled(dlogits[t], gate, 0, sum, 0, hidden);
+      }
+      write(workspace.dx, t, 0, sum, 0, hidden);
     });
     Tensor out = arguments.dsharedGateWeight();
-    if (out != null) {
+    if (out != null && gate != null) {
       Elements elements = Elements.of(out);
-      for (int h = 0; h < dgate.length; h++) {
+      for (int h = 0; h < hidden; h++) {
         elements.set(0, h, arguments.accumulate() ? elements.get(0, h) + dgate[h] : dgate[h]);
       }
     }
@@ -264,101 +299,102 @@ final class CpuMoeBackward {
 
   // One group.
 
-  /** Some rows of an expert and a range of columns, or of weight rows. */
-  private record Piece(Part part, int row, int count, int from, int width) {}
-
-  private static void cut(Part part, int columns, int step, List<Piece> pieces) {
-    for (int row = 0; row < part.count(); row += LANES) {
-      for (int from = 0; from < columns; from += step) {
-        int count = Math.min(LANES, part.count() - row);
-        pieces.add(new Piece(part, row, count, from, Math.min(step, columns - from)));
+  private void cut(int columns, int step) {
+    pieces.clear();
+    for (int part = 0; part < parts.count(); part++) {
+      int rows = parts.get(part, COUNT);
+      for (int row = 0; row < rows; row += LANES) {
+        for (int from = 0; from < columns; from += step) {
+          int count = Math.min(LANES, rows - row);
+          pieces.add(part, row, count, from, Math.min(step, columns - from));
+        }
       }
     }
   }
 
-  private void compute(List<Part> group) {
-    List<Piece> pieces = new ArrayList<>();
-    group.forEach(part -> cut(part, part.weights.width(), RANGE, pieces));
-    compute.run(pieces.size(), (task, scratch) -> project(pieces.get(task), scratch));
-    scales(group);
-    List<Piece> inputs = new ArrayList<>();
-    group.forEach(part -> cut(part, spec.hidden(), RANGE, inputs));
-    compute.run(inputs.size(), (task, scratch) -> input(inputs.get(task), scratch));
-    List<Piece> first = new ArrayList<>();
-    List<Piece> down = new ArrayList<>();
-    for (Part part : group) {
-      int width = part.weights.width();
+  private int expert(int part) {
+    return Math.max(0, parts.get(part, EXPERT));
+  }
+
+  private void compute(Group group) {
+    int width = group.weights.width();
+    cut(width, RANGE);
+    compute.run(pieces.count(), (piece, mine) -> project(group, piece, mine));
+    cut(1, 1);
+    compute.run(pieces.count(), (piece, mine) -> scale(group, piece, mine));
+    cut(spec.hidden(), RANGE);
+    compute.run(pieces.count(), (piece, mine) -> input(group, piece, mine));
+    pieces.clear();
+    for (int part = 0; part < parts.count(); part++) {
       for (int from = 0; from < width; from += WEIGHT_ROWS) {
-        first.add(new Piece(part, 0, part.count(), from, Math.min(WEIGHT_ROWS, width - from)));
+        pieces.add(part, 0, 0, from, Math.min(WEIGHT_ROWS, width - from));
       }
+    }
+    int downFrom = pieces.count();
+    for (int part = 0; part < parts.count(); part++) {
       for (int from = 0; from < spec.hidden(); from += WEIGHT_ROWS) {
-        int height = Math.min(WEIGHT_ROWS, spec.hidden() - from);
-        down.add(new Piece(part, 0, part.count(), from, height));
+        pieces.add(part, 0, 0, from, Math.min(WEIGHT_ROWS, spec.hidden() - from));
       }
     }
     compute.run(
-        first.size() + down.size(),
-        (task, scratch) -> {
-          if (task < first.size()) {
-            firstWeights(first.get(task), scratch);
+        pieces.count(),
+        (piece, mine) -> {
+          if (piece < downFrom) {
+            firstWeights(group, piece, mine);
           } else {
-            downWeights(down.get(task - first.size()), scratch);
+            downWeights(group, piece, mine);
           }
         });
   }
 
   /** The gradients at the projections of some rows. */
-  private void project(Piece piece, TaskScratch scratch) {
-    Part part = piece.part;
-    int width = piece.width;
-    int lanes = arithmetic.wholeVectors(piece.count);
-    ExpertMatrices matrices = part.weights;
-    MatrixRows gate = matrices.gate(part.expert);
-    MatrixRows up = Objects.requireNonNull(matrices.up(part.expert));
-    int ups = gate == null ? 0 : width * LANES;
-    float[] both = scratch.floats(Z, 2 * width * LANES);
-    float[] a = scratch.floats(A, width * LANES);
-    float[] gateCopy = scratch.floats(GATE, width * LANES);
-    float[] da = scratch.floats(DA, width * LANES);
-    float[] row = scratch.floats(ROW, Math.max(width, LANES));
-    if (part.saved && z != null) {
-      for (int i = 0; i < piece.count; i++) {
-        long position = (long) part.first + piece.row + i;
-        if (gate != null) {
-          readSaved(position, piece.from, width, row);
+  private void project(Group group, int piece, TaskScratch mine) {
+    int part = pieces.get(piece, PART);
+    int count = pieces.get(piece, ROWS);
+    int from = pieces.get(piece, FROM);
+    int width = pieces.get(piece, WIDTH);
+    int expert = expert(part);
+    int first = parts.get(part, FIRST) + pieces.get(piece, ROWS_FROM);
+    int row0 = parts.get(part, IN_WORKSPACE) + pieces.get(piece, ROWS_FROM);
+    int lanes = arithmetic.wholeVectors(count);
+    ExpertMatrices matrices = group.weights;
+    MatrixRows[] projections = matrices.projections(expert);
+    boolean gated = projections.length > 1;
+    int ups = gated ? width * LANES : 0;
+    float[] both = mine.floats(Z, 2 * width * LANES);
+    float[] a = mine.floats(A, width * LANES);
+    float[] gateCopy = mine.floats(GATE, width * LANES);
+    float[] da = mine.floats(DA, width * LANES);
+    float[] row = mine.floats(ROW, Math.max(width, LANES));
+    if (parts.get(part, EXPERT) >= 0 && z != null) {
+      for (int i = 0; i < count; i++) {
+        long position = (long) first + i;
+        if (gated) {
+          readSaved(position, from, width, row);
           Panels.toLane(row, 0, width, both, i);
         }
-        readSaved(position, (gate == null ? 0 : matrices.width()) + piece.from, width, row);
+        readSaved(position, (gated ? matrices.width() : 0) + from, width, row);
         Panels.toLane(row, 0, width, both, ups + i);
       }
     } else {
-      MatrixRows[] w = gate == null ? new MatrixRows[] {up} : new MatrixRows[] {gate, up};
-      new Projection(arithmetic, scratch)
-          .multiply(
-              x, part.tokens, part.first + piece.row, piece.count, w, piece.from, width, both);
-      float[] bias = scratch.floats(BIAS, width);
-      if (gate != null && matrices.readGateBias(part.expert, piece.from, width, bias, 0)) {
+      new Projection(arithmetic, mine)
+          .multiply(x, group.tokens, first, count, projections, from, width, both);
+      float[] bias = mine.floats(BIAS, width);
+      if (gated && matrices.readGateBias(expert, from, width, bias, 0)) {
         addBias(bias, width, both, 0);
       }
-      if (matrices.readUpBias(part.expert, piece.from, width, bias, 0)) {
+      if (matrices.readUpBias(expert, from, width, bias, 0)) {
         addBias(bias, width, both, ups);
       }
     }
     Arrays.fill(da, 0, width * LANES, 0);
-    new TransposedProjection(arithmetic, scratch)
-        .add(
-            dy,
-            part.tokens,
-            part.first + piece.row,
-            piece.count,
-            Objects.requireNonNull(matrices.down(part.expert)),
-            piece.from,
-            width,
-            da);
+    new TransposedProjection(arithmetic, mine)
+        .add(dy, group.tokens, first, count, matrices.downs(expert)[0], from, width, da);
     System.arraycopy(both, ups, a, 0, width * LANES);
     System.arraycopy(both, 0, gateCopy, 0, width * LANES);
-    float[] factors = new float[LANES];
-    System.arraycopy(part.scales, piece.row, factors, 0, piece.count);
+    float[] factors = mine.floats(FACTORS, LANES);
+    System.arraycopy(scales, row0, factors, 0, count);
+    Arrays.fill(factors, count, LANES, 0);
     for (int i = 0; i < width; i++) {
       activation.apply(arithmetic, gateCopy, i * LANES, a, i * LANES, lanes);
     }
@@ -367,26 +403,25 @@ final class CpuMoeBackward {
       Arrays.fill(sums, 0, LANES, 0);
       int some = Math.min(BLOCK, width - i);
       int at = i * LANES;
-      arithmetic.addColumnDots(a, at, LANES, da, at, LANES, some, piece.count, sums, 0);
-      for (int lane = 0; lane < piece.count; lane++) {
-        int at1 = part.rows[piece.row + lane];
-        write(workspace.parts, at1, (piece.from + i) / BLOCK, sums, lane, 1);
+      arithmetic.addColumnDots(a, at, LANES, da, at, LANES, some, count, sums, 0);
+      for (int lane = 0; lane < count; lane++) {
+        write(workspace.parts, row0 + lane, (from + i) / BLOCK, sums, lane, 1);
       }
     }
     arithmetic.scaleLanes(da, width, lanes, factors);
     for (int i = 0; i < width; i++) {
       int at = i * LANES;
-      activation.gradients(both, at, both, ups + at, da, at, piece.count);
+      activation.gradients(both, at, both, ups + at, da, at, count);
     }
-    for (int lane = 0; lane < piece.count; lane++) {
-      int at = part.rows[piece.row + lane];
+    for (int lane = 0; lane < count; lane++) {
+      int at = row0 + lane;
       Panels.toRow(a, lane, width, row, 0);
-      write(workspace.activations, at, piece.from, row, 0, width);
+      write(workspace.activations, at, from, row, 0, width);
       Panels.toRow(both, ups + lane, width, row, 0);
-      write(workspace.ups, at, piece.from, row, 0, width);
-      if (gate != null) {
+      write(workspace.ups, at, from, row, 0, width);
+      if (gated) {
         Panels.toRow(both, lane, width, row, 0);
-        write(workspace.gates, at, piece.from, row, 0, width);
+        write(workspace.gates, at, from, row, 0, width);
       }
     }
   }
@@ -405,97 +440,124 @@ final class CpuMoeBackward {
     }
   }
 
-  /** Sums the gradients of the scales: of the activation's part, and of the bias'. */
-  private void scales(List<Part> group) {
-    List<Piece> pieces = new ArrayList<>();
-    group.forEach(part -> cut(part, 1, 1, pieces));
-    compute.run(
-        pieces.size(),
-        (task, scratch) -> {
-          Piece piece = pieces.get(task);
-          Part part = piece.part;
-          int hidden = spec.hidden();
-          int blocks = Math.ceilDiv(part.weights.width(), BLOCK);
-          float[] row = scratch.floats(ROW, Math.max(hidden, blocks));
-          float[] bias = scratch.floats(BIAS, hidden);
-          boolean biased = part.weights.readDownBias(part.expert, 0, hidden, bias, 0);
-          for (int i = piece.row; i < piece.row + piece.count; i++) {
-            read(workspace.parts, part.rows[i], 0, row, 0, blocks);
-            float sum = 0;
-            for (int b = 0; b < blocks; b++) {
-              sum += row[b];
-            }
-            if (biased) {
-              read(dy, part.tokens[part.first + i], 0, row, 0, hidden);
-              sum += arithmetic.dot(row, 0, bias, 0, hidden);
-            }
-            part.dscales[i] = sum;
-          }
-        });
+  /** Sums the gradients of the scales of some rows: of the activation's part, and of the bias'. */
+  private void scale(Group group, int piece, TaskScratch mine) {
+    int part = pieces.get(piece, PART);
+    int hidden = spec.hidden();
+    int blocks = Math.ceilDiv(group.weights.width(), BLOCK);
+    float[] row = mine.floats(ROW, Math.max(hidden, blocks));
+    float[] bias = mine.floats(BIAS, hidden);
+    boolean biased = group.weights.readDownBias(expert(part), 0, hidden, bias, 0);
+    int from = pieces.get(piece, ROWS_FROM);
+    for (int i = from; i < from + pieces.get(piece, ROWS); i++) {
+      int at = parts.get(part, IN_WORKSPACE) + i;
+      read(workspace.parts, at, 0, row, 0, blocks);
+      float sum = 0;
+      for (int b = 0; b < blocks; b++) {
+        sum += row[b];
+      }
+      if (biased) {
+        read(dy, group.tokens[parts.get(part, FIRST) + i], 0, row, 0, hidden);
+        sum += arithmetic.dot(row, 0, bias, 0, hidden);
+      }
+      dscales[at] = sum;
+    }
   }
 
   /** The gradients at the inputs of some rows. */
-  private void input(Piece piece, TaskScratch scratch) {
-    Part part = piece.part;
-    int width = part.weights.width();
-    float[] sums = scratch.floats(A, piece.width * LANES);
-    float[] row = scratch.floats(ROW, piece.width);
-    Arrays.fill(sums, 0, piece.width * LANES, 0);
-    TransposedProjection projection = new TransposedProjection(arithmetic, scratch);
-    MatrixRows gate = part.weights.gate(part.expert);
-    if (gate != null) {
-      MatrixRows dz = MoeBackwardWorkspace.narrow(workspace.gates, width);
-      projection.add(dz, part.rows, piece.row, piece.count, gate, piece.from, piece.width, sums);
+  private void input(Group group, int piece, TaskScratch mine) {
+    int part = pieces.get(piece, PART);
+    int count = pieces.get(piece, ROWS);
+    int from = pieces.get(piece, FROM);
+    int width = pieces.get(piece, WIDTH);
+    int row0 = parts.get(part, IN_WORKSPACE) + pieces.get(piece, ROWS_FROM);
+    MatrixRows[] projections = group.weights.projections(expert(part));
+    float[] sums = mine.floats(A, width * LANES);
+    float[] row = mine.floats(ROW, width);
+    Arrays.fill(sums, 0, width * LANES, 0);
+    TransposedProjection projection = new TransposedProjection(arithmetic, mine);
+    if (projections.length > 1) {
+      projection.add(group.dgates, numbers, row0, count, projections[0], from, width, sums);
     }
-    MatrixRows up = Objects.requireNonNull(part.weights.up(part.expert));
-    MatrixRows dz = MoeBackwardWorkspace.narrow(workspace.ups, width);
-    projection.add(dz, part.rows, piece.row, piece.count, up, piece.from, piece.width, sums);
-    for (int lane = 0; lane < piece.count; lane++) {
-      Panels.toRow(sums, lane, piece.width, row, 0);
-      write(workspace.inputs, part.rows[piece.row + lane], piece.from, row, 0, piece.width);
+    MatrixRows up = projections[projections.length - 1];
+    projection.add(group.dups, numbers, row0, count, up, from, width, sums);
+    for (int lane = 0; lane < count; lane++) {
+      Panels.toRow(sums, lane, width, row, 0);
+      write(workspace.inputs, row0 + lane, from, row, 0, width);
     }
   }
 
-  private void firstWeights(Piece piece, TaskScratch scratch) {
-    Part part = piece.part;
-    ExpertMatrices out = part.gradients;
-    MatrixRows dgate = out.gate(part.expert);
-    MatrixRows dup = out.up(part.expert);
+  private void firstWeights(Group group, int piece, TaskScratch mine) {
+    int part = pieces.get(piece, PART);
+    int from = pieces.get(piece, FROM);
+    int width = pieces.get(piece, WIDTH);
+    int expert = expert(part);
+    int count = parts.get(part, COUNT);
+    int row0 = parts.get(part, IN_WORKSPACE);
+    ExpertMatrices out = group.gradients;
+    MatrixRows dgate = out.gate(expert);
+    MatrixRows dup = out.up(expert);
     Elements dbias = out.firstBias();
     if (dgate == null && dup == null && dbias == null) {
       return;
     }
-    WeightGradient gradient = new WeightGradient(arithmetic, scratch, arguments.accumulate());
-    WeightGradient.Uses inputs = new WeightGradient.Uses(x, part.tokens, part.first);
+    WeightGradient gradient = new WeightGradient(arithmetic, mine, arguments.accumulate());
+    int first = parts.get(part, FIRST);
     if (out.gated()) {
-      WeightGradient.Uses u = new WeightGradient.Uses(workspace.gates, part.rows, 0);
       float[] sums =
-          gradient.compute(u, null, inputs, part.count(), piece.from, piece.width, dgate);
-      for (int i = 0; dbias != null && i < piece.width; i++) {
-        add(dbias, part.expert, out.gateColumn(piece.from + i), sums[i]);
+          gradient.compute(
+              workspace.gates,
+              numbers,
+              row0,
+              null,
+              0,
+              x,
+              group.tokens,
+              first,
+              count,
+              from,
+              width,
+              dgate);
+      for (int i = 0; dbias != null && i < width; i++) {
+        add(dbias, expert, out.gateColumn(from + i), sums[i]);
       }
     }
-    WeightGradient.Uses u = new WeightGradient.Uses(workspace.ups, part.rows, 0);
-    float[] sums = gradient.compute(u, null, inputs, part.count(), piece.from, piece.width, dup);
-    for (int i = 0; dbias != null && i < piece.width; i++) {
-      add(dbias, part.expert, out.upColumn(piece.from + i), sums[i]);
+    float[] sums =
+        gradient.compute(
+            workspace.ups, numbers, row0, null, 0, x, group.tokens, first, count, from, width, dup);
+    for (int i = 0; dbias != null && i < width; i++) {
+      add(dbias, expert, out.upColumn(from + i), sums[i]);
     }
   }
 
-  private void downWeights(Piece piece, TaskScratch scratch) {
-    Part part = piece.part;
-    MatrixRows ddown = part.gradients.down(part.expert);
-    Elements dbias = part.gradients.downBias();
+  private void downWeights(Group group, int piece, TaskScratch mine) {
+    int part = pieces.get(piece, PART);
+    int from = pieces.get(piece, FROM);
+    int width = pieces.get(piece, WIDTH);
+    int expert = expert(part);
+    int row0 = parts.get(part, IN_WORKSPACE);
+    MatrixRows ddown = group.gradients.down(expert);
+    Elements dbias = group.gradients.downBias();
     if (ddown == null && dbias == null) {
       return;
     }
-    WeightGradient.Uses u = new WeightGradient.Uses(dy, part.tokens, part.first);
-    WeightGradient.Uses v = new WeightGradient.Uses(workspace.activations, part.rows, 0);
     float[] sums =
-        new WeightGradient(arithmetic, scratch, arguments.accumulate())
-            .compute(u, part.scales, v, part.count(), piece.from, piece.width, ddown);
-    for (int i = 0; dbias != null && i < piece.width; i++) {
-      add(dbias, part.expert, piece.from + i, sums[i]);
+        new WeightGradient(arithmetic, mine, arguments.accumulate())
+            .compute(
+                dy,
+                group.tokens,
+                parts.get(part, FIRST),
+                scales,
+                row0,
+                workspace.activations,
+                numbers,
+                row0,
+                parts.get(part, COUNT),
+                from,
+                width,
+                ddown);
+    for (int i = 0; dbias != null && i < width; i++) {
+      add(dbias, expert, from + i, sums[i]);
     }
   }
 
@@ -507,42 +569,50 @@ final class CpuMoeBackward {
 
   private void router() {
     int experts = spec.experts();
-    float[][] logits =
-        MoeRows.read(compute, Objects.requireNonNull(arguments.saved().logits()), tokens);
+    int count = Math.multiplyExact(tokens, experts);
+    float[] logits = scratch.floats(ROUTER_LOGITS, count);
+    MoeRows.read(compute, Objects.requireNonNull(arguments.saved().logits()), tokens, logits);
+    float[] dlogits = scratch.floats(DROUTER_LOGITS, count);
     Tensor auxiliary = arguments.auxiliaryDlogits();
-    float[][] dlogits =
-        auxiliary == null ? new float[tokens][experts] : MoeRows.read(compute, auxiliary, tokens);
-    RouterChoice choice = MoeRouting.choice(spec, weights);
-    forTokens((t, _) -> choice.addGradient(logits[t], ids[t], drouting[t], dlogits[t]));
-    MoeRows.write(compute, arguments.dlogits(), dlogits);
+    if (auxiliary == null) {
+      Arrays.fill(dlogits, 0, count, 0);
+    } else {
+      MoeRows.read(compute, auxiliary, tokens, dlogits);
+    }
+    float[] correction = MoeRouting.correction(spec, weights, scratch);
+    compute.share(
+        Math.ceilDiv(tokens, TOKENS),
+        (own, mine) -> {
+          RouterChoice choice = new RouterChoice(spec.router(), correction, experts, topK, mine);
+          for (int task = own.next(); task >= 0; task = own.next()) {
+            for (int t = task * TOKENS; t < Math.min(tokens, (task + 1) * TOKENS); t++) {
+              choice.addGradient(logits, t * experts, ids, drouting, t * topK, dlogits);
+            }
+          }
+        });
+    MoeRows.write(compute, arguments.dlogits(), dlogits, tokens);
     Tensor routerWeight = weights.routerWeight();
     if (routerWeight == null) {
       return;
     }
-    float[] flat = new float[Math.multiplyExact(tokens, experts)];
-    for (int t = 0; t < tokens; t++) {
-      System.arraycopy(dlogits[t], 0, flat, t * experts, experts);
-    }
     MatrixRows d =
-        new MatrixRows(DataType.F32, MemorySegment.ofArray(flat), 0, 4L * experts, experts);
-    int[] all = new int[tokens];
-    Arrays.setAll(all, t -> t);
-    routerWeights(d, all);
+        new MatrixRows(DataType.F32, MemorySegment.ofArray(dlogits), 0, 4L * experts, experts);
+    routerWeights(d);
     MatrixRows w = MoeRows.of(routerWeight);
     int ranges = Math.ceilDiv(spec.hidden(), RANGE);
     compute.run(
         Math.multiplyExact(Math.ceilDiv(tokens, LANES), ranges),
-        (task, scratch) -> {
+        (task, mine) -> {
           int first = task / ranges * LANES;
-          int count = Math.min(LANES, tokens - first);
+          int some = Math.min(LANES, tokens - first);
           int from = task % ranges * RANGE;
           int width = Math.min(RANGE, spec.hidden() - from);
-          float[] sums = scratch.floats(A, width * LANES);
-          float[] row = scratch.floats(ROW, 2 * width);
+          float[] sums = mine.floats(A, width * LANES);
+          float[] row = mine.floats(ROW, 2 * width);
           Arrays.fill(sums, 0, width * LANES, 0);
-          new TransposedProjection(arithmetic, scratch)
-              .add(d, all, first, count, w, from, width, sums);
-          for (int lane = 0; lane < count; lane++) {
+          new TransposedProjection(arithmetic, mine)
+              .add(d, numbers, first, some, w, from, width, sums);
+          for (int lane = 0; lane < some; lane++) {
             Panels.toRow(sums, lane, width, row, 0);
             read(workspace.dx, first + lane, from, row, width, width);
             arithmetic.addScaled(1, row, width, row, 0, width);
@@ -551,7 +621,7 @@ final class CpuMoeBackward {
         });
   }
 
-  private void routerWeights(MatrixRows dlogits, int[] all) {
+  private void routerWeights(MatrixRows dlogits) {
     Tensor dweight = arguments.drouterWeight();
     Tensor dbias = arguments.drouterBias();
     MatrixRows out = dweight == null ? null : MoeRows.of(dweight);
@@ -559,19 +629,12 @@ final class CpuMoeBackward {
     int step = 8;
     compute.run(
         Math.ceilDiv(spec.experts(), step),
-        (task, scratch) -> {
+        (task, mine) -> {
           int from = task * step;
           int height = Math.min(step, spec.experts() - from);
           float[] sums =
-              new WeightGradient(arithmetic, scratch, arguments.accumulate())
-                  .compute(
-                      new WeightGradient.Uses(dlogits, all, 0),
-                      null,
-                      new WeightGradient.Uses(x, all, 0),
-                      tokens,
-                      from,
-                      height,
-                      out);
+              new WeightGradient(arithmetic, mine, arguments.accumulate())
+                  .compute(dlogits, numbers, 0, null, 0, x, numbers, 0, tokens, from, height, out);
           for (int i = 0; bias != null && i < height; i++) {
             double before = arguments.accumulate() ? bias.get(from + i) : 0;
             bias.set(from + i, before + sums[i]);

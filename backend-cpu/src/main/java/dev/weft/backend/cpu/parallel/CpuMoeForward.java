@@ -9,11 +9,9 @@ import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
 import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
+import dev.weft.moe.RouterSpec.Source;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Comparator;
-import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -37,25 +35,50 @@ final class CpuMoeForward {
   private static final int ROW = 9;
   private static final int BIAS = 10;
 
+  // Of integers, beyond those of the router.
+  private static final int DOWN_ROWS = 0;
+
+  // Arrays of the launch's scratch, beyond those of MoeRouting: of numbers, of integers, of longs.
+  private static final int GATE = 8;
+  private static final int ROW_OF = 8;
+  private static final int OWN = 9;
+  private static final int COUNTS = 10;
+  private static final int ORDER = 0;
+
   private final MoeDispatchSpec spec;
   private final Compute compute;
   private final Arithmetic arithmetic;
   private final MoeForward arguments;
   private final MoeWeights weights;
+  private final CpuMoe.Bound bound;
   private final GatedActivation activation;
   private final int topK;
   private final int tokens;
   private final MatrixRows x;
   private final MoeWorkspace workspace;
   private final @Nullable Elements z;
+  private final TaskScratch scratch;
+  private final IntRows shares;
+  private final IntRows pieces;
 
+  /**
+   * Takes a launch.
+   *
+   * @param scratch the launch's
+   */
   CpuMoeForward(
-      MoeDispatchSpec spec, Compute compute, MoeForward arguments, MemorySegment workspace) {
+      MoeDispatchSpec spec,
+      Compute compute,
+      MoeForward arguments,
+      MemorySegment workspace,
+      TaskScratch scratch) {
     this.spec = spec;
     this.compute = compute;
     this.arguments = arguments;
+    this.scratch = scratch;
     arithmetic = compute.arithmetic();
     weights = arguments.weights().weights();
+    bound = (CpuMoe.Bound) arguments.weights().backend();
     activation = new GatedActivation(spec);
     topK = spec.topK();
     tokens = MoeRows.tokens(arguments.x(), arguments.tokenCount());
@@ -64,54 +87,49 @@ final class CpuMoeForward {
     MoeSaved saved = arguments.saved();
     Tensor savedZ = saved == null ? null : saved.z();
     z = savedZ == null ? null : Elements.of(savedZ);
+    shares = scratch.rows(0);
+    pieces = scratch.rows(1);
   }
 
   void run() {
-    MoeRouting routing = MoeRouting.of(spec, compute, arguments, x, tokens);
-    MoeRouting.SlotOrder order = MoeRouting.order(spec, routing.ids());
-    int[] rowOf = new int[tokens * topK]; // of each slot, within its group
-    int[] next = order.starts().clone();
+    MoeRouting routing = MoeRouting.of(spec, compute, arguments, x, tokens, scratch);
+    MoeRouting.SlotOrder order = MoeRouting.order(spec, routing.ids(), tokens, scratch);
+    int[] rowOf = scratch.ints(ROW_OF, tokens * topK); // of each slot, within its group
     int group = workspace.groupTokens();
     for (int first = 0; first < tokens; first += group) {
       int last = Math.min(tokens, first + group);
-      List<Share> shares = shares(order, next, first, last, rowOf);
-      project(shares);
-      down(shares);
-      combine(routing, rowOf, first, last, shares);
+      int[] own = scratch.ints(OWN, last - first); // rows of x for the shared expert
+      share(order, first, last, rowOf, own);
+      int sharedRow = shares.count() == 0 ? 0 : sharedRow();
+      project(order, own);
+      down();
+      combine(routing, rowOf, first, last, sharedRow);
     }
-    MoeRows.write(arguments.ids(), routing.ids());
-    MoeRows.write(compute, arguments.routingWeights(), routing.weights());
-    MoeRows.write(compute, arguments.logits(), routing.logits());
+    MoeRows.write(arguments.ids(), routing.ids(), tokens);
+    MoeRows.write(compute, arguments.routingWeights(), routing.weights(), tokens);
+    MoeRows.write(compute, arguments.logits(), routing.logits(), logitRows());
     counts(routing.ids());
     save(routing, order);
   }
 
-  /**
-   * Some rows of one expert.
-   *
-   * @param matrices its weights
-   * @param expert its number among them
-   * @param tokens the rows of x, from {@code from} on
-   * @param count how many, at most {@link Projection#MOST_ROWS}
-   * @param row the first of them in the workspace
-   * @param position the first of them in the permutation; -1 for the shared expert
-   */
-  @SuppressWarnings("ArrayRecordComponent") // lives for one launch and is compared by nobody
-  private record Share(
-      ExpertMatrices matrices,
-      int expert,
-      int[] tokens,
-      int from,
-      int count,
-      int row,
-      int position) {}
+  // What a share is: some rows of one expert. The expert's number, -1 for the shared one; the first
+  // of its rows, among the slots by expert or the tokens of the group; how many, at most
+  // Projection.MOST_ROWS; and the first of them in the workspace.
+  private static final int EXPERT = 0;
+  private static final int FIRST = 1;
+  private static final int COUNT = 2;
+  private static final int IN_WORKSPACE = 3;
+
+  // What a piece is: a range of weight rows for a share.
+  private static final int SHARE = 0;
+  private static final int FROM = 1;
+  private static final int HEIGHT = 2;
 
   /** What each expert has to do for the tokens of a group; the shared expert comes last. */
-  private List<Share> shares(
-      MoeRouting.SlotOrder order, int[] next, int first, int last, int[] rowOf) {
-    List<Share> shares = new ArrayList<>();
-    ExpertMatrices routed = ExpertMatrices.routed(spec, weights);
+  private void share(MoeRouting.SlotOrder order, int first, int last, int[] rowOf, int[] own) {
+    shares.clear();
     int[] permutation = order.permutation();
+    int[] next = order.next();
     int row = 0;
     for (int e = 0; e < spec.localExperts(); e++) {
       int p = next[e];
@@ -120,100 +138,130 @@ final class CpuMoeForward {
         rowOf[permutation[end]] = row + end - p;
         end++;
       }
-      for (int from = p; from < end; from += Projection.MOST_ROWS) {
-        int count = Math.min(Projection.MOST_ROWS, end - from);
-        shares.add(new Share(routed, e, order.tokens(), from, count, row + from - p, from));
-      }
+      addShares(e, p, end - p, row);
       next[e] = end;
       row += end - p;
     }
     if (spec.sharedIntermediate() > 0) {
-      ExpertMatrices shared = ExpertMatrices.shared(spec, weights);
-      int[] own = new int[last - first];
       for (int t = first; t < last; t++) {
         own[t - first] = t;
       }
-      for (int from = 0; from < own.length; from += Projection.MOST_ROWS) {
-        int count = Math.min(Projection.MOST_ROWS, own.length - from);
-        shares.add(new Share(shared, 0, own, from, count, row + from, -1));
-      }
+      addShares(-1, 0, last - first, row);
     }
-    return shares;
   }
 
-  /** A range of weight rows for a share. */
-  private record Piece(Share share, int from, int height) {}
+  private void addShares(int expert, int first, int count, int row) {
+    for (int i = 0; i < count; i += Projection.MOST_ROWS) {
+      shares.add(expert, first + i, Math.min(Projection.MOST_ROWS, count - i), row + i, 0);
+    }
+  }
+
+  private int sharedRow() {
+    for (int share = 0; share < shares.count(); share++) {
+      if (shares.get(share, EXPERT) < 0) {
+        return shares.get(share, IN_WORKSPACE);
+      }
+    }
+    return 0;
+  }
+
+  private ExpertMatrices matrices(int share) {
+    return shares.get(share, EXPERT) < 0 ? Objects.requireNonNull(bound.shared()) : bound.routed();
+  }
+
+  private int expert(int share) {
+    return Math.max(0, shares.get(share, EXPERT));
+  }
 
   /**
-   * Cuts shares into tasks, enough for all threads. No result depends on the cut; so it may depend
+   * Cuts shares into pieces, enough for all threads. No result depends on the cut; so it may depend
    * on the threads.
+   *
+   * @return the pieces' numbers in the low halves, in the order in which to take them
    */
-  private List<Piece> pieces(List<Share> shares, boolean down) {
+  private long[] cut(boolean down) {
     long total = 0; // rows of weights
-    for (Share share : shares) {
-      total += down ? spec.hidden() : share.matrices.width();
+    for (int share = 0; share < shares.count(); share++) {
+      total += down ? spec.hidden() : matrices(share).width();
     }
     long wanted = Math.ceilDiv(total, 8L * compute.threads());
-    List<Piece> pieces = new ArrayList<>();
-    for (Share share : shares) {
-      int rows = down ? spec.hidden() : share.matrices.width();
-      boolean few = share.count <= Projection.FEW;
+    pieces.clear();
+    for (int share = 0; share < shares.count(); share++) {
+      int rows = down ? spec.hidden() : matrices(share).width();
+      boolean few = shares.get(share, COUNT) <= Projection.FEW;
       long most =
           few ? Math.clamp(wanted / 4, 16, 128) : Math.clamp(wanted, LEAST_HEIGHT, MOST_HEIGHT);
       int parts = (int) Math.ceilDiv(rows, most);
       int height = Math.ceilDiv(Math.ceilDiv(rows, parts), 8) * 8;
       for (int from = 0; from < rows; from += height) {
-        pieces.add(new Piece(share, from, Math.min(height, rows - from)));
+        pieces.add(share, from, Math.min(height, rows - from), 0, 0);
       }
     }
     // The longest first, so that threads end at about the same time.
-    pieces.sort(Comparator.comparingLong(piece -> -(long) piece.share.count * piece.height));
-    return pieces;
+    long[] order = scratch.longs(ORDER, pieces.count());
+    for (int piece = 0; piece < pieces.count(); piece++) {
+      int work = shares.get(pieces.get(piece, SHARE), COUNT) * pieces.get(piece, HEIGHT);
+      order[piece] = ((long) (Integer.MAX_VALUE - work) << 32) | piece;
+    }
+    Arrays.sort(order, 0, pieces.count());
+    return order;
   }
 
-  private void project(List<Share> shares) {
-    List<Piece> pieces = pieces(shares, false);
-    compute.run(pieces.size(), (task, scratch) -> project(pieces.get(task), scratch));
+  private void project(MoeRouting.SlotOrder slots, int[] own) {
+    long[] order = cut(false);
+    compute.share(
+        pieces.count(),
+        (tasks, mine) -> {
+          Projection projection = new Projection(arithmetic, mine);
+          for (int task = tasks.next(); task >= 0; task = tasks.next()) {
+            int piece = (int) order[task];
+            boolean shared = shares.get(pieces.get(piece, SHARE), EXPERT) < 0;
+            project(piece, shared ? own : slots.tokens(), projection, mine);
+          }
+        });
   }
 
-  private void project(Piece piece, TaskScratch scratch) {
-    Share share = piece.share;
-    ExpertMatrices matrices = share.matrices;
-    int height = piece.height;
-    MatrixRows gate = matrices.gate(share.expert);
-    MatrixRows up = Objects.requireNonNull(matrices.up(share.expert));
-    MatrixRows[] both = gate == null ? new MatrixRows[] {up} : new MatrixRows[] {gate, up};
-    int panels = Math.ceilDiv(share.count, LANES);
+  private void project(int piece, int[] rows, Projection projection, TaskScratch mine) {
+    int share = pieces.get(piece, SHARE);
+    int from = pieces.get(piece, FROM);
+    int height = pieces.get(piece, HEIGHT);
+    int first = shares.get(share, FIRST);
+    int count = shares.get(share, COUNT);
+    int expert = expert(share);
+    boolean routed = shares.get(share, EXPERT) >= 0;
+    ExpertMatrices matrices = matrices(share);
+    MatrixRows[] both = matrices.projections(expert);
+    boolean gated = both.length > 1;
+    int panels = Math.ceilDiv(count, LANES);
     int tall = both.length * height;
-    float[] sums = scratch.floats(SUMS, panels * tall * LANES);
-    new Projection(arithmetic, scratch)
-        .multiply(x, share.tokens, share.from, share.count, both, piece.from, height, sums);
-    float[] bias = scratch.floats(BIAS, height);
-    float[] row = scratch.floats(ROW, height);
+    float[] sums = mine.floats(SUMS, panels * tall * LANES);
+    projection.multiply(x, rows, first, count, both, from, height, sums);
+    float[] bias = mine.floats(BIAS, height);
+    float[] row = mine.floats(ROW, height);
     for (int p = 0; p < panels; p++) {
       int gates = p * tall * LANES;
       int ups = gates + (both.length - 1) * height * LANES;
-      int lanes = Math.min(LANES, share.count - p * LANES);
-      if (gate != null && matrices.readGateBias(share.expert, piece.from, height, bias, 0)) {
+      int lanes = Math.min(LANES, count - p * LANES);
+      if (gated && matrices.readGateBias(expert, from, height, bias, 0)) {
         addBias(bias, height, sums, gates);
       }
-      if (matrices.readUpBias(share.expert, piece.from, height, bias, 0)) {
+      if (matrices.readUpBias(expert, from, height, bias, 0)) {
         addBias(bias, height, sums, ups);
       }
-      for (int lane = 0; z != null && share.position >= 0 && lane < lanes; lane++) {
-        int position = share.position + p * LANES + lane;
-        if (gate != null) {
+      for (int lane = 0; z != null && routed && lane < lanes; lane++) {
+        int position = first + p * LANES + lane;
+        if (gated) {
           Panels.toRow(sums, gates + lane, height, row, 0);
-          write(z, position, piece.from, row, height);
+          write(z, position, from, row, height);
         }
         Panels.toRow(sums, ups + lane, height, row, 0);
-        write(z, position, (gate == null ? 0 : matrices.width()) + piece.from, row, height);
+        write(z, position, (gated ? matrices.width() : 0) + from, row, height);
       }
       activate(sums, gates, ups, height, lanes);
       for (int lane = 0; lane < lanes; lane++) {
         Panels.toRow(sums, ups + lane, height, row, 0);
-        int at = share.row + p * LANES + lane;
-        long offset = workspace.activations().offset(at, piece.from);
+        int at = shares.get(share, IN_WORKSPACE) + p * LANES + lane;
+        long offset = workspace.activations().offset(at, from);
         arithmetic.write(DataType.F32, row, 0, workspace.segment(), offset, height);
       }
     }
@@ -243,43 +291,54 @@ final class CpuMoeForward {
         matrix.dataType(), values, 0, matrix.segment(), matrix.byteOffset(row, column), count);
   }
 
-  private void down(List<Share> shares) {
-    List<Piece> pieces = pieces(shares, true);
-    compute.run(pieces.size(), (task, scratch) -> down(pieces.get(task), scratch));
+  private void down() {
+    long[] order = cut(true);
+    compute.share(
+        pieces.count(),
+        (tasks, mine) -> {
+          Projection projection = new Projection(arithmetic, mine);
+          int[] rows = mine.ints(DOWN_ROWS, Projection.MOST_ROWS);
+          MatrixRows routed = workspace.activations(spec.intermediate());
+          MatrixRows shared = workspace.activations(spec.sharedIntermediate());
+          for (int task = tasks.next(); task >= 0; task = tasks.next()) {
+            int piece = (int) order[task];
+            boolean own = shares.get(pieces.get(piece, SHARE), EXPERT) < 0;
+            down(piece, own ? shared : routed, rows, projection, mine);
+          }
+        });
   }
 
-  private void down(Piece piece, TaskScratch scratch) {
-    Share share = piece.share;
-    int height = piece.height;
-    MatrixRows[] weight = {Objects.requireNonNull(share.matrices.down(share.expert))};
-    int panels = Math.ceilDiv(share.count, LANES);
-    float[] sums = scratch.floats(SUMS, panels * height * LANES);
-    int[] rows = new int[share.count];
-    for (int i = 0; i < rows.length; i++) {
-      rows[i] = share.row + i;
+  private void down(
+      int piece, MatrixRows activations, int[] rows, Projection projection, TaskScratch mine) {
+    int share = pieces.get(piece, SHARE);
+    int from = pieces.get(piece, FROM);
+    int height = pieces.get(piece, HEIGHT);
+    int count = shares.get(share, COUNT);
+    int expert = expert(share);
+    ExpertMatrices matrices = matrices(share);
+    float[] sums = mine.floats(SUMS, Math.ceilDiv(count, LANES) * height * LANES);
+    for (int i = 0; i < count; i++) {
+      rows[i] = shares.get(share, IN_WORKSPACE) + i;
     }
-    MatrixRows a = workspace.activations(share.matrices.width());
-    new Projection(arithmetic, scratch)
-        .multiply(a, rows, 0, share.count, weight, piece.from, height, sums);
-    float[] bias = scratch.floats(BIAS, height);
-    float[] row = scratch.floats(ROW, height);
-    boolean biased = share.matrices.readDownBias(share.expert, piece.from, height, bias, 0);
-    for (int i = 0; i < share.count; i++) {
+    projection.multiply(activations, rows, 0, count, matrices.downs(expert), from, height, sums);
+    float[] bias = mine.floats(BIAS, height);
+    float[] row = mine.floats(ROW, height);
+    boolean biased = matrices.readDownBias(expert, from, height, bias, 0);
+    for (int i = 0; i < count; i++) {
       Panels.toRow(sums, i / LANES * height * LANES + i % LANES, height, row, 0);
       if (biased) {
         arithmetic.addScaled(1, bias, 0, row, 0, height);
       }
-      long offset = workspace.outputs().offset(share.row + i, piece.from);
+      long offset = workspace.outputs().offset(rows[i], from);
       arithmetic.write(DataType.F32, row, 0, workspace.segment(), offset, height);
     }
   }
 
-  private void combine(MoeRouting routing, int[] rowOf, int first, int last, List<Share> shares) {
+  private void combine(MoeRouting routing, int[] rowOf, int first, int last, int sharedRow) {
     Elements y = Elements.of(arguments.y());
     int hidden = spec.hidden();
-    int sharedRow = shares.isEmpty() ? 0 : sharedRow(shares);
     boolean shared = spec.sharedIntermediate() > 0;
-    float[] gate = MoeRows.sharedGate(spec, weights);
+    float[] gate = MoeRows.sharedGate(spec, weights, scratch, GATE);
     // Ranges of columns, so that even a single token is work for several threads.
     int columns =
         Math.max(256, Math.ceilDiv(hidden, Math.max(1, compute.threads() / (last - first))));
@@ -288,22 +347,22 @@ final class CpuMoeForward {
     int groups = Math.ceilDiv(last - first, perTask);
     compute.run(
         Math.multiplyExact(groups, ranges),
-        (task, scratch) -> {
+        (task, mine) -> {
           int from = task % ranges * columns;
           int width = Math.min(columns, hidden - from);
-          float[] sum = scratch.floats(SUMS, width);
-          float[] row = scratch.floats(ROW, hidden);
+          float[] sum = mine.floats(SUMS, width);
+          float[] row = mine.floats(ROW, hidden);
           int start = first + task / ranges * perTask;
           for (int t = start; t < Math.min(last, start + perTask); t++) {
             Arrays.fill(sum, 0, width, 0);
-            for (int k = 0; k < topK; k++) {
-              if (MoeRouting.isLocal(spec, routing.ids()[t][k])) {
-                addOutput(rowOf[t * topK + k], from, width, routing.weights()[t][k], sum, row);
+            for (int slot = t * topK; slot < (t + 1) * topK; slot++) {
+              if (MoeRouting.isLocal(spec, routing.ids()[slot])) {
+                addOutput(rowOf[slot], from, width, routing.weights()[slot], sum, row);
               }
             }
             if (shared) {
               float scale = 1;
-              if (gate.length > 0) {
+              if (gate != null) {
                 arithmetic.read(x.type(), x.segment(), x.offset(t, 0), row, 0, hidden);
                 scale = MoeRows.sigmoid(arithmetic.dot(row, 0, gate, 0, hidden));
               }
@@ -314,38 +373,34 @@ final class CpuMoeForward {
         });
   }
 
-  private static int sharedRow(List<Share> shares) {
-    for (Share share : shares) {
-      if (share.position < 0) {
-        return share.row;
-      }
-    }
-    return 0;
-  }
-
   private void addOutput(int row, int from, int width, float factor, float[] sum, float[] values) {
     arithmetic.read(
         DataType.F32, workspace.segment(), workspace.outputs().offset(row, from), values, 0, width);
     arithmetic.addScaled(factor, values, 0, sum, 0, width);
   }
 
-  private void counts(int[][] ids) {
+  private void counts(int[] ids) {
     Tensor tensor = arguments.counts();
     if (tensor == null) {
       return;
     }
-    int[] counts = new int[spec.experts()];
-    for (int[] row : ids) {
-      for (int id : row) {
-        if (id >= 0 && id < counts.length) {
-          counts[id]++;
-        }
+    int[] counts = scratch.ints(COUNTS, spec.experts());
+    Arrays.fill(counts, 0, spec.experts(), 0);
+    for (int slot = 0; slot < tokens * topK; slot++) {
+      int id = ids[slot];
+      if (id >= 0 && id < spec.experts()) {
+        counts[id]++;
       }
     }
     Elements out = Elements.of(tensor);
-    for (int e = 0; e < counts.length; e++) {
+    for (int e = 0; e < spec.experts(); e++) {
       out.set(e, counts[e]);
     }
+  }
+
+  /** There are none where the routing is given. */
+  private int logitRows() {
+    return spec.router().source() == Source.GIVEN ? 0 : tokens;
   }
 
   private void save(MoeRouting routing, MoeRouting.SlotOrder order) {
@@ -353,13 +408,13 @@ final class CpuMoeForward {
     if (saved == null) {
       return;
     }
-    MoeRows.write(saved.ids(), routing.ids());
-    MoeRows.write(compute, saved.routingWeights(), routing.weights());
-    MoeRows.write(compute, saved.logits(), routing.logits());
+    MoeRows.write(saved.ids(), routing.ids(), tokens);
+    MoeRows.write(compute, saved.routingWeights(), routing.weights(), tokens);
+    MoeRows.write(compute, saved.logits(), routing.logits(), logitRows());
     Elements permutation = Elements.of(saved.permutation());
     int[] slots = order.permutation();
     for (int p = 0; p < permutation.size(0); p++) {
-      permutation.set(p, p < slots.length ? slots[p] : -1);
+      permutation.set(p, p < order.count() ? slots[p] : -1);
     }
   }
 }

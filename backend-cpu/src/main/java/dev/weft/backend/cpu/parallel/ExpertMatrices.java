@@ -12,9 +12,11 @@ import org.jspecify.annotations.Nullable;
 /**
  * Where experts' weights lie, or where their gradients go: gates and ups as matrices of their own,
  * whatever the layout. The shared expert is expert 0 of a set of its own. Any tensor may be missing
- * from gradients. To be made and used inside the work that a stream runs.
+ * from gradients.
  */
 final class ExpertMatrices {
+  private static final MatrixRows[] NONE = {};
+
   private final GateUpLayout layout;
   private final boolean gated;
   private final int width;
@@ -25,10 +27,17 @@ final class ExpertMatrices {
   private final @Nullable Elements firstBias;
   private final @Nullable Elements down;
   private final @Nullable Elements downBias;
+  // For each expert, so that no launch makes them anew.
+  private final @Nullable MatrixRows[] gates;
+  private final @Nullable MatrixRows[] ups;
+  // Of weights: what projects, the gates first, and what goes down, alone in an array.
+  private final MatrixRows[][] projections;
+  private final MatrixRows[][] downs;
 
   private ExpertMatrices(
       MoeDispatchSpec spec,
       boolean shared,
+      int experts,
       @Nullable Tensor joined,
       @Nullable Tensor gate,
       @Nullable Tensor up,
@@ -45,6 +54,21 @@ final class ExpertMatrices {
     this.firstBias = optional(firstBias);
     this.down = optional(down);
     this.downBias = optional(downBias);
+    gates = new @Nullable MatrixRows[experts];
+    ups = new @Nullable MatrixRows[experts];
+    projections = new MatrixRows[experts][];
+    downs = new MatrixRows[experts][];
+    for (int e = 0; e < experts; e++) {
+      MatrixRows ownGate = findGate(e);
+      MatrixRows ownUp = findUp(e);
+      gates[e] = ownGate;
+      ups[e] = ownUp;
+      projections[e] =
+          ownUp == null
+              ? NONE
+              : ownGate == null ? new MatrixRows[] {ownUp} : new MatrixRows[] {ownGate, ownUp};
+      downs[e] = this.down == null ? NONE : new MatrixRows[] {matrix(this.down, e, 0, 1)};
+    }
   }
 
   private static @Nullable Elements optional(@Nullable Tensor tensor) {
@@ -54,24 +78,33 @@ final class ExpertMatrices {
   /** The experts of the local range. */
   static ExpertMatrices routed(MoeDispatchSpec spec, MoeWeights w) {
     return new ExpertMatrices(
-        spec, false, w.gateUp(), w.gate(), w.up(), w.gateUpBias(), w.down(), w.downBias());
+        spec,
+        false,
+        spec.localExperts(),
+        w.gateUp(),
+        w.gate(),
+        w.up(),
+        w.gateUpBias(),
+        w.down(),
+        w.downBias());
   }
 
   /** The shared expert of a spec that has one. */
   static ExpertMatrices shared(MoeDispatchSpec spec, MoeWeights w) {
-    return new ExpertMatrices(spec, true, w.sharedGateUp(), null, null, null, w.sharedDown(), null);
+    return new ExpertMatrices(
+        spec, true, 1, w.sharedGateUp(), null, null, null, w.sharedDown(), null);
   }
 
   /** The gradients of the local range's experts. */
   static ExpertMatrices routed(MoeDispatchSpec spec, MoeBackward a) {
     return new ExpertMatrices(
-        spec, false, a.dgateUp(), a.dgate(), a.dup(), a.dgateUpBias(), a.ddown(), a.ddownBias());
+        spec, false, 0, a.dgateUp(), a.dgate(), a.dup(), a.dgateUpBias(), a.ddown(), a.ddownBias());
   }
 
   /** The gradients of the shared expert of a spec that has one. */
   static ExpertMatrices shared(MoeDispatchSpec spec, MoeBackward a) {
     return new ExpertMatrices(
-        spec, true, a.dsharedGateUp(), null, null, null, a.dsharedDown(), null);
+        spec, true, 1, a.dsharedGateUp(), null, null, null, a.dsharedDown(), null);
   }
 
   boolean gated() {
@@ -83,8 +116,32 @@ final class ExpertMatrices {
     return width;
   }
 
+  /** Of weights: the rows of an expert's gates, if there are any, and of its ups. */
+  MatrixRows[] projections(int expert) {
+    return projections[expert];
+  }
+
+  /** Of weights: the rows of an expert's down projection, alone in an array. */
+  MatrixRows[] downs(int expert) {
+    return downs[expert];
+  }
+
   /** The rows of an expert's gates; null where there are none. */
   @Nullable MatrixRows gate(int expert) {
+    return gates[expert];
+  }
+
+  /** The rows of an expert's ups. */
+  @Nullable MatrixRows up(int expert) {
+    return ups[expert];
+  }
+
+  /** The rows of an expert's down projection. */
+  @Nullable MatrixRows down(int expert) {
+    return downs[expert].length == 0 ? null : downs[expert][0];
+  }
+
+  private @Nullable MatrixRows findGate(int expert) {
     if (!gated) {
       return null;
     }
@@ -94,18 +151,12 @@ final class ExpertMatrices {
     return matrix(joined, expert, firstGate(), step());
   }
 
-  /** The rows of an expert's ups. */
-  @Nullable MatrixRows up(int expert) {
+  private @Nullable MatrixRows findUp(int expert) {
     if (joined == null) {
       Elements own = up == null && !gated ? gate : up;
       return own == null ? null : matrix(own, expert, 0, 1);
     }
     return matrix(joined, expert, firstUp(), step());
-  }
-
-  /** The rows of an expert's down projection. */
-  @Nullable MatrixRows down(int expert) {
-    return down == null ? null : matrix(down, expert, 0, 1);
   }
 
   /** Adds nothing and returns false where there is no bias. */

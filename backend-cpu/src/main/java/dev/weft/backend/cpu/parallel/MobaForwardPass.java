@@ -34,6 +34,14 @@ final class MobaForwardPass {
   private static final int MAX = 6;
   private static final int SUM = 7;
   private static final int BUFFER = 8;
+  private static final int BATCH_MAX = 9;
+  private static final int BATCH_SUM = 10;
+  private static final int CORRECTION = 11;
+  private static final int FACTORS = 12;
+
+  // Of integers, beyond those of MobaRows and MobaSpan.
+  private static final int SEEN = 10;
+  private static final int VISIBLE = 11;
 
   private final MobaAttentionSpec spec;
   private final Compute compute;
@@ -71,18 +79,22 @@ final class MobaForwardPass {
   void run(MeansOf means, int fromHead, int toHead) {
     int heads = toHead - fromHead;
     int tasks = cut.tasks();
-    compute.run(
+    compute.share(
         Math.multiplyExact(tasks, heads),
-        (i, scratch) -> {
-          // The last rows of a sequence see most and take longest: they go first.
-          int task = tasks - 1 - i / heads;
-          int kvHead = fromHead + i % heads;
-          MobaRows rows = cut.rows(task, kvHead);
-          MobaSelector.select(
-              spec, arithmetic, scratch, rows, q, means.of(cut.sequenceOf(task), kvHead));
+        (own, scratch) -> {
+          MobaRows rows = cut.newRows(scratch);
           Softmax softmax = new Softmax(rows, scratch);
-          rows.eachBlock(softmax);
-          softmax.store();
+          for (int i = own.next(); i >= 0; i = own.next()) {
+            // The last rows of a sequence see most and take longest: they go first.
+            int task = tasks - 1 - i / heads;
+            int kvHead = fromHead + i % heads;
+            cut.choose(rows, task, kvHead);
+            MobaSelector.select(
+                spec, arithmetic, scratch, rows, q, means.of(cut.sequenceOf(task), kvHead));
+            softmax.begin();
+            rows.eachBlock(softmax);
+            softmax.store();
+          }
         });
   }
 
@@ -92,32 +104,44 @@ final class MobaForwardPass {
     private final int valueDim = spec.valueDim();
     private final MobaRows rows;
     private final MobaSpan span;
-    private final float[] max;
-    private final float[] sum;
-    private final float[] weighted;
+    private final TaskScratch scratch;
+    private float[] max = new float[0];
+    private float[] sum = max;
+    private float[] weighted = max;
     // Of one batch.
     private final float[] queries;
     private final float[] scores;
     private final float[] part;
     private final float[] buffer;
-    private final float[] batchMax = new float[LANES];
-    private final float[] batchSum = new float[LANES];
-    private final float[] before = new float[LANES];
-    private final float[] correction = new float[LANES];
-    private final int[] seen = new int[LANES];
-    private final int[] visible = new int[LANES];
+    private final float[] batchMax;
+    private final float[] batchSum;
+    private final float[] correction;
+    private final float[] factors;
+    private final int[] seen;
+    private final int[] visible;
 
     Softmax(MobaRows rows, TaskScratch scratch) {
       this.rows = rows;
-      span =
-          new MobaSpan(spec, arithmetic, scratch, rows.sequence, rows.kvHead, MobaSpan.MOST_KEYS);
-      max = scratch.floats(MAX, rows.rows);
-      sum = scratch.floats(SUM, rows.rows);
-      weighted = scratch.floats(WEIGHTED, rows.rows * valueDim);
+      this.scratch = scratch;
+      span = new MobaSpan(spec, arithmetic, scratch, rows.sequence, MobaSpan.MOST_KEYS);
       queries = scratch.floats(QUERIES, dim * LANES);
       scores = scratch.floats(SCORES, (TILE + 1) * LANES);
       part = scratch.floats(PART, valueDim * LANES);
       buffer = scratch.floats(BUFFER, Math.max(dim, valueDim));
+      batchMax = scratch.floats(BATCH_MAX, LANES);
+      batchSum = scratch.floats(BATCH_SUM, LANES);
+      correction = scratch.floats(CORRECTION, LANES);
+      factors = scratch.floats(FACTORS, 2 * LANES);
+      seen = scratch.ints(SEEN, LANES);
+      visible = scratch.ints(VISIBLE, LANES);
+    }
+
+    /** Starts on the rows of a task. */
+    void begin() {
+      span.of(rows.sequence, rows.kvHead);
+      max = scratch.floats(MAX, rows.rows);
+      sum = scratch.floats(SUM, rows.rows);
+      weighted = scratch.floats(WEIGHTED, rows.rows * valueDim);
       Arrays.fill(max, 0, rows.rows, Float.NEGATIVE_INFINITY);
       Arrays.fill(sum, 0, rows.rows, 0);
       Arrays.fill(weighted, 0, rows.rows * valueDim, 0);
@@ -140,7 +164,7 @@ final class MobaForwardPass {
 
     private void attend(int[] readers, int from, int count, boolean own) {
       int lanes = arithmetic.wholeVectors(count);
-      Arrays.fill(seen, span.keys());
+      Arrays.fill(seen, 0, LANES, span.keys());
       int most = own ? 0 : span.keys();
       for (int lane = 0; own && lane < count; lane++) {
         seen[lane] = span.seenFrom(rows.position(readers[from + lane]));
@@ -150,8 +174,8 @@ final class MobaForwardPass {
         return;
       }
       rows.pack(arithmetic, q, readers, from, count, queries, buffer);
-      Arrays.fill(batchMax, Float.NEGATIVE_INFINITY);
-      Arrays.fill(batchSum, 0);
+      Arrays.fill(batchMax, 0, LANES, Float.NEGATIVE_INFINITY);
+      Arrays.fill(batchSum, 0, LANES, 0);
       Arrays.fill(part, 0, valueDim * LANES, 0);
       for (int first = 0; first < most; first += TILE) {
         tile(first, Math.min(TILE, most - first), lanes, count);
@@ -184,19 +208,20 @@ final class MobaForwardPass {
         float old = max[readers[from + lane]];
         float highest = Math.max(old, batchMax[lane]);
         float reference = highest == Float.NEGATIVE_INFINITY ? 0 : highest;
-        before[lane] = old - reference;
-        correction[lane] = batchMax[lane] - reference;
+        factors[lane] = old - reference;
+        factors[count + lane] = batchMax[lane] - reference;
         max[readers[from + lane]] = highest;
       }
-      arithmetic.exp(before, 0, count);
-      arithmetic.exp(correction, 0, count);
+      // One call: C2 stops inlining in larger methods, and each vector becomes an object.
+      arithmetic.exp(factors, 0, 2 * count);
       for (int lane = 0; lane < count; lane++) {
         int row = readers[from + lane];
+        float before = factors[lane];
         // Scores that are all NaN leave no maximum, but a sum.
-        float factor = batchMax[lane] == Float.NEGATIVE_INFINITY ? 1 : correction[lane];
+        float factor = batchMax[lane] == Float.NEGATIVE_INFINITY ? 1 : factors[count + lane];
         Panels.toRow(part, lane, valueDim, buffer, 0);
-        arithmetic.scaleAndAdd(before[lane], factor, buffer, 0, weighted, row * valueDim, valueDim);
-        sum[row] = sum[row] * before[lane] + batchSum[lane] * factor;
+        arithmetic.scaleAndAdd(before, factor, buffer, 0, weighted, row * valueDim, valueDim);
+        sum[row] = sum[row] * before + batchSum[lane] * factor;
       }
     }
 
@@ -214,8 +239,8 @@ final class MobaForwardPass {
           lse.set(t, h, any ? max[r] + Math.log(sum[r]) : Double.NEGATIVE_INFINITY);
         }
         for (int slot = 0; selection != null && slot < spec.topK() - 1; slot++) {
-          int[] past = rows.past[r];
-          selection.set(t, h, slot, any && slot < past.length ? past[slot] : -1);
+          int at = rows.pastStarts[r] + slot;
+          selection.set(t, h, slot, any && at < rows.pastStarts[r + 1] ? rows.past[at] : -1);
         }
       }
     }

@@ -9,6 +9,7 @@ import dev.weft.moba.MobaBackward;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -37,6 +38,12 @@ final class MobaKeyGradients {
   private static final int BUFFER = 8;
   private static final int DK = 9;
   private static final int DV = 10;
+  private static final int BATCH_LSE = 11;
+  private static final int BATCH_DELTA = 12;
+
+  // Of integers, beyond those of MobaSpan.
+  private static final int SEEN = 10;
+  private static final int VISIBLE = 11;
 
   private final MobaAttentionSpec spec;
   private final Compute compute;
@@ -90,16 +97,19 @@ final class MobaKeyGradients {
       }
     }
     int heads = toHead - fromHead;
-    compute.run(
+    compute.share(
         Math.multiplyExact(pieces.size(), heads),
-        (task, scratch) -> {
-          Piece piece = pieces.get(task / heads);
-          Gradients gradients = new Gradients(piece.sequence, fromHead + task % heads, scratch);
-          for (int from = piece.from; from < piece.to; ) {
-            int block = from / size;
-            int to = (int) Math.min(piece.to, (block + 1L) * size);
-            gradients.keys(block, from, to);
-            from = to;
+        (own, scratch) -> {
+          Gradients gradients = new Gradients(scratch);
+          for (int task = own.next(); task >= 0; task = own.next()) {
+            Piece piece = pieces.get(task / heads);
+            gradients.begin(piece.sequence, fromHead + task % heads);
+            for (int from = piece.from; from < piece.to; ) {
+              int block = from / size;
+              int to = (int) Math.min(piece.to, (block + 1L) * size);
+              gradients.keys(block, from, to);
+              from = to;
+            }
           }
         });
   }
@@ -107,9 +117,6 @@ final class MobaKeyGradients {
   private final class Gradients {
     private final int dim = spec.headDim();
     private final int valueDim = spec.valueDim();
-    private final int s;
-    private final int kvHead;
-    private final MobaSequence sequence;
     private final MobaSpan span;
     private final float[] dkSums;
     private final float[] dvSums;
@@ -121,17 +128,20 @@ final class MobaKeyGradients {
     private final float[] scores;
     private final float[] dp;
     private final float[] buffer;
-    private final float[] batchLse = new float[LANES];
-    private final float[] batchDelta = new float[LANES];
-    private final int[] seen = new int[LANES];
-    private final int[] visible = new int[LANES];
+    private final float[] batchLse;
+    private final float[] batchDelta;
+    private final int[] seen;
+    private final int[] visible;
+    private int s;
+    private int kvHead;
+    private MobaSequence sequence;
+    private int sees; // keys, of rows that selected the block
+    private final LongConsumer reader = this::readPast;
     private int batched;
 
-    Gradients(int s, int kvHead, TaskScratch scratch) {
-      this.s = s;
-      this.kvHead = kvHead;
-      sequence = sequences.get(s);
-      span = new MobaSpan(spec, arithmetic, scratch, sequence, kvHead, MOST_KEYS);
+    Gradients(TaskScratch scratch) {
+      sequence = sequences.getFirst();
+      span = new MobaSpan(spec, arithmetic, scratch, sequence, MOST_KEYS);
       dkSums = scratch.floats(DK, columnPanels(dim) * MOST_KEYS * LANES);
       dvSums = scratch.floats(DV, columnPanels(valueDim) * MOST_KEYS * LANES);
       queries = scratch.floats(QUERIES, dim * LANES);
@@ -141,6 +151,18 @@ final class MobaKeyGradients {
       scores = scratch.floats(SCORES, TILE * LANES);
       dp = scratch.floats(DP, TILE * LANES);
       buffer = scratch.floats(BUFFER, dim + 2 * valueDim);
+      batchLse = scratch.floats(BATCH_LSE, LANES);
+      batchDelta = scratch.floats(BATCH_DELTA, LANES);
+      seen = scratch.ints(SEEN, LANES);
+      visible = scratch.ints(VISIBLE, LANES);
+    }
+
+    /** Starts on keys of a sequence and kv head. */
+    void begin(int number, int head) {
+      s = number;
+      kvHead = head;
+      sequence = sequences.get(number);
+      span.of(sequence, head);
     }
 
     private static int columnPanels(int columns) {
@@ -150,9 +172,9 @@ final class MobaKeyGradients {
     /** Computes the gradients of keys of one block. */
     void keys(int block, int from, int to) {
       span.load(from, to - from);
-      Arrays.fill(dkSums, 0);
-      Arrays.fill(dvSums, 0);
-      Arrays.fill(seen, span.keys());
+      Arrays.fill(dkSums, 0, columnPanels(dim) * MOST_KEYS * LANES, 0);
+      Arrays.fill(dvSums, 0, columnPanels(valueDim) * MOST_KEYS * LANES, 0);
+      Arrays.fill(seen, 0, LANES, span.keys());
       batched = 0;
       long end = Math.min((block + 1L) * spec.blockSize(), sequence.keys());
       for (int position = from; position < end; position++) {
@@ -161,13 +183,18 @@ final class MobaKeyGradients {
         }
       }
       finish();
-      readers.each(s, kvHead, block, row -> read(row, to - from));
+      sees = to - from;
+      readers.each(s, kvHead, block, reader);
       finish();
       store(from, to);
     }
 
+    private void readPast(long row) {
+      read(row, sees);
+    }
+
     /** Adds a reader to the batch. */
-    private void read(long row, int sees) {
+    private void read(long row, int keysSeen) {
       long t = sequence.firstRow() + row / group;
       int h = kvHead * group + (int) (row % group);
       read(q, t, h, 0);
@@ -175,14 +202,15 @@ final class MobaKeyGradients {
       read(out, t, h, dim + valueDim);
       // 0 times what is not finite would be NaN: such a row is a batch of its own.
       boolean alone =
-          sees < span.keys() && !(MobaSpan.isFinite(buffer, 0, dim + valueDim) && span.isFinite());
+          keysSeen < span.keys()
+              && !(MobaSpan.isFinite(buffer, 0, dim + valueDim) && span.isFinite());
       if (alone) {
         finish();
       }
       int lane = batched;
       batchLse[lane] = lse.getFloat(t, h);
       batchDelta[lane] = arithmetic.dot(buffer, dim, buffer, dim + valueDim, valueDim);
-      seen[lane] = sees;
+      seen[lane] = keysSeen;
       Panels.toLane(buffer, 0, dim, queries, lane);
       Panels.toLane(buffer, dim, valueDim, gradients, lane);
       toColumns(buffer, 0, dim, queryRows, lane);

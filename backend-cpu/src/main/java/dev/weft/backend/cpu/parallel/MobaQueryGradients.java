@@ -27,6 +27,12 @@ final class MobaQueryGradients {
   private static final int DELTA = 7;
   private static final int BUFFER = 8;
   private static final int DP = 9;
+  private static final int BATCH_LSE = 10;
+  private static final int BATCH_DELTA = 11;
+
+  // Of integers, beyond those of MobaRows and MobaSpan.
+  private static final int SEEN = 10;
+  private static final int VISIBLE = 11;
 
   private final MobaAttentionSpec spec;
   private final Compute compute;
@@ -61,15 +67,19 @@ final class MobaQueryGradients {
   void run() {
     int heads = spec.kvHeads();
     int tasks = cut.tasks();
-    compute.run(
+    compute.share(
         Math.multiplyExact(tasks, heads),
-        (i, scratch) -> {
-          // The last rows of a sequence see most and take longest: they go first.
-          MobaRows rows = cut.rows(tasks - 1 - i / heads, i % heads);
-          rows.takeSelection(selection);
+        (own, scratch) -> {
+          MobaRows rows = cut.newRows(scratch);
           Gradient gradient = new Gradient(rows, scratch);
-          rows.eachBlock(gradient);
-          gradient.store();
+          for (int i = own.next(); i >= 0; i = own.next()) {
+            // The last rows of a sequence see most and take longest: they go first.
+            cut.choose(rows, tasks - 1 - i / heads, i % heads);
+            rows.takeSelection(selection);
+            gradient.begin();
+            rows.eachBlock(gradient);
+            gradient.store();
+          }
         });
   }
 
@@ -78,8 +88,9 @@ final class MobaQueryGradients {
     private final int valueDim = spec.valueDim();
     private final MobaRows rows;
     private final MobaSpan span;
-    private final float[] delta;
-    private final float[] sums;
+    private final TaskScratch scratch;
+    private float[] delta = new float[0];
+    private float[] sums = delta;
     // Of one batch.
     private final float[] queries;
     private final float[] gradients;
@@ -87,23 +98,32 @@ final class MobaQueryGradients {
     private final float[] dp;
     private final float[] part;
     private final float[] buffer;
-    private final float[] batchLse = new float[LANES];
-    private final float[] batchDelta = new float[LANES];
-    private final int[] seen = new int[LANES];
-    private final int[] visible = new int[LANES];
+    private final float[] batchLse;
+    private final float[] batchDelta;
+    private final int[] seen;
+    private final int[] visible;
 
     Gradient(MobaRows rows, TaskScratch scratch) {
       this.rows = rows;
-      span =
-          new MobaSpan(spec, arithmetic, scratch, rows.sequence, rows.kvHead, MobaSpan.MOST_KEYS);
-      sums = scratch.floats(SUMS, rows.rows * dim);
-      delta = scratch.floats(DELTA, rows.rows);
+      this.scratch = scratch;
+      span = new MobaSpan(spec, arithmetic, scratch, rows.sequence, MobaSpan.MOST_KEYS);
       queries = scratch.floats(QUERIES, dim * LANES);
       gradients = scratch.floats(GRADIENTS, valueDim * LANES);
       scores = scratch.floats(SCORES, TILE * LANES);
       dp = scratch.floats(DP, TILE * LANES);
       part = scratch.floats(PART, dim * LANES);
       buffer = scratch.floats(BUFFER, dim + 2 * valueDim);
+      batchLse = scratch.floats(BATCH_LSE, LANES);
+      batchDelta = scratch.floats(BATCH_DELTA, LANES);
+      seen = scratch.ints(SEEN, LANES);
+      visible = scratch.ints(VISIBLE, LANES);
+    }
+
+    /** Starts on the rows of a task. */
+    void begin() {
+      span.of(rows.sequence, rows.kvHead);
+      sums = scratch.floats(SUMS, rows.rows * dim);
+      delta = scratch.floats(DELTA, rows.rows);
       Arrays.fill(sums, 0, rows.rows * dim, 0);
       for (int r = 0; r < rows.rows; r++) {
         rows.read(arithmetic, dout, r, buffer, 0);
@@ -129,7 +149,7 @@ final class MobaQueryGradients {
 
     private void gradient(int[] readers, int from, int count, boolean own) {
       int lanes = arithmetic.wholeVectors(count);
-      Arrays.fill(seen, span.keys());
+      Arrays.fill(seen, 0, LANES, span.keys());
       int most = own ? 0 : span.keys();
       for (int lane = 0; lane < count; lane++) {
         int row = readers[from + lane];

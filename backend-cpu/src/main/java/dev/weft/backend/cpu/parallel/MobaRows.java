@@ -11,34 +11,59 @@ import org.jspecify.annotations.Nullable;
 /**
  * The query rows of a task: some tokens of a sequence, with all heads that share a kv head. Row r
  * is token {@code r / group} of these and head {@code r % group} of the group. Knows which blocks
- * its rows read, and turns that over: which rows read a block.
+ * its rows read, and turns that over: which rows read a block. Used for one task after another by
+ * one thread.
  */
 final class MobaRows {
   private static final int LANES = Arithmetic.LANES;
-  private static final int[] NONE = new int[0];
 
   // So many rows at most, so that a task's running sums stay in the second-level cache.
   private static final int MOST_ROWS = 1024;
 
-  final MobaSequence sequence;
-  final int kvHead;
-  final int rows;
-  final int[][] past;
+  // Arrays of integers of the scratch.
+  private static final int PAST = 0;
+  private static final int PAST_STARTS = 1;
+  private static final int ENDS = 2;
+  private static final int READERS = 3;
+  private static final int ALL = 4;
+
+  // Of the task. Row r reads past[pastStarts[r]] up to past[pastStarts[r + 1]].
+  MobaSequence sequence;
+  int kvHead;
+  int rows;
+  int[] past = new int[0];
+  int[] pastStarts = new int[0];
 
   private final MobaAttentionSpec spec;
+  private final TaskScratch scratch;
   private final int group;
-  private final int firstToken;
+  private int firstToken;
 
-  private MobaRows(
-      MobaAttentionSpec spec, MobaSequence sequence, int kvHead, int firstToken, int tokens) {
+  /**
+   * Makes rows for some sequences.
+   *
+   * @param first any of the sequences
+   */
+  MobaRows(MobaAttentionSpec spec, TaskScratch scratch, MobaSequence first) {
     this.spec = spec;
-    this.sequence = sequence;
-    this.kvHead = kvHead;
-    this.firstToken = firstToken;
+    this.scratch = scratch;
+    sequence = first;
     group = spec.heads() / spec.kvHeads();
+  }
+
+  private void be(MobaSequence some, int head, int first, int tokens) {
+    sequence = some;
+    kvHead = head;
+    firstToken = first;
     rows = tokens * group;
-    past = new int[rows][];
-    Arrays.fill(past, NONE);
+    pastStarts = scratch.ints(PAST_STARTS, rows + 1);
+    Arrays.fill(pastStarts, 0, rows + 1, 0);
+  }
+
+  /** Returns room for the past blocks of all rows, which the caller fills by ascending rows. */
+  int[] past(int most) {
+    past = scratch.ints(PAST, most);
+    return past;
   }
 
   /**
@@ -72,12 +97,17 @@ final class MobaRows {
       return firstTask[sequences.size()];
     }
 
-    MobaRows rows(int task, int kvHead) {
+    /** Makes what the rows of one task after another are put into; only where there are tasks. */
+    MobaRows newRows(TaskScratch scratch) {
+      return new MobaRows(spec, scratch, sequences.getFirst());
+    }
+
+    /** Makes rows those of a task and a kv head. */
+    void choose(MobaRows rows, int task, int kvHead) {
       int s = sequenceOf(task);
       int first = (task - firstTask[s]) * tokensPerTask;
       MobaSequence sequence = sequences.get(s);
-      int tokens = Math.min(tokensPerTask, sequence.queries() - first);
-      return new MobaRows(spec, sequence, kvHead, first, tokens);
+      rows.be(sequence, kvHead, first, Math.min(tokensPerTask, sequence.queries() - first));
     }
 
     int sequenceOf(int task) {
@@ -156,17 +186,25 @@ final class MobaRows {
 
   /** Takes a given selection, or all past blocks where there is none. */
   void takeSelection(@Nullable Elements selection) {
-    for (int r = 0; r < rows && spec.topK() > 1; r++) {
+    if (spec.topK() == 1) {
+      return;
+    }
+    long most = 0;
+    for (int r = 0; r < rows; r++) {
+      most += selection == null ? ownBlock(r) : selection.size(2);
+    }
+    int[] blocks = past(Math.toIntExact(most));
+    int count = 0;
+    for (int r = 0; r < rows; r++) {
       int own = ownBlock(r);
-      int[] blocks = new int[selection == null ? own : Math.toIntExact(selection.size(2))];
-      int count = 0;
-      for (int slot = 0; slot < blocks.length; slot++) {
+      int slots = selection == null ? own : Math.toIntExact(selection.size(2));
+      for (int slot = 0; slot < slots; slot++) {
         int block = selection == null ? slot : selection.getInt(token(r), head(r), slot);
         if (block >= 0 && block < own) {
           blocks[count++] = block;
         }
       }
-      past[r] = Arrays.copyOf(blocks, count);
+      pastStarts[r + 1] = count;
     }
   }
 
@@ -186,37 +224,34 @@ final class MobaRows {
     if (sequence.keys() == 0) {
       return;
     }
+    int total = pastStarts[rows];
     int lowest = ownBlock(0);
     int highest = ownBlock(rows - 1);
-    for (int[] blocks : past) {
-      for (int block : blocks) {
-        lowest = Math.min(lowest, block);
-      }
+    for (int i = 0; i < total; i++) {
+      lowest = Math.min(lowest, past[i]);
     }
-    int[] ends = new int[highest - lowest + 1];
-    int total = 0;
-    for (int[] blocks : past) {
-      for (int block : blocks) {
-        ends[block - lowest]++;
-      }
-      total += blocks.length;
+    int blocks = highest - lowest + 1;
+    int[] ends = scratch.ints(ENDS, blocks);
+    Arrays.fill(ends, 0, blocks, 0);
+    for (int i = 0; i < total; i++) {
+      ends[past[i] - lowest]++;
     }
     int start = 0;
-    for (int i = 0; i < ends.length; i++) {
+    for (int i = 0; i < blocks; i++) {
       int count = ends[i];
       ends[i] = start;
       start += count;
     }
-    int[] readers = new int[total];
+    int[] readers = scratch.ints(READERS, total);
+    int[] all = scratch.ints(ALL, rows);
     for (int r = 0; r < rows; r++) {
-      for (int block : past[r]) {
-        readers[ends[block - lowest]++] = r;
+      all[r] = r;
+      for (int i = pastStarts[r]; i < pastStarts[r + 1]; i++) {
+        readers[ends[past[i] - lowest]++] = r;
       }
     }
-    int[] all = new int[rows];
-    Arrays.setAll(all, r -> r);
     int own = 0;
-    for (int i = 0; i < ends.length; i++) {
+    for (int i = 0; i < blocks; i++) {
       int from = i == 0 ? 0 : ends[i - 1];
       if (ends[i] > from) {
         visitor.visit(lowest + i, readers, from, ends[i], false);

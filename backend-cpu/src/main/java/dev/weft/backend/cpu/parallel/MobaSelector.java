@@ -20,6 +20,10 @@ final class MobaSelector {
   private static final int SCORES = 3;
   private static final int MEANS = 4;
   private static final int BUFFER = 8;
+  private static final int BEST = 16;
+
+  // Of integers, beyond those of MobaRows.
+  private static final int SCORING = 8;
 
   /** Where means come from. */
   interface Means {
@@ -41,24 +45,29 @@ final class MobaSelector {
       return;
     }
     int most = spec.topK() - 1;
-    int[] scoring = new int[rows.rows]; // rows with more past blocks than they may select
+    // Rows with more past blocks than they may select.
+    int[] scoring = scratch.ints(SCORING, rows.rows);
     int count = 0;
+    int[] past = rows.past(Math.multiplyExact(rows.rows, most));
+    int[] starts = rows.pastStarts;
     for (int r = 0; r < rows.rows; r++) {
       int own = rows.ownBlock(r);
+      int at = starts[r];
       if (own <= most) {
-        rows.past[r] = new int[own];
-        Arrays.setAll(rows.past[r], block -> block);
+        for (int block = 0; block < own; block++) {
+          past[at + block] = block;
+        }
       } else {
-        rows.past[r] = new int[most];
         scoring[count++] = r;
       }
+      starts[r + 1] = at + Math.min(own, most);
     }
     int dim = spec.headDim();
     float[] queries = scratch.floats(QUERIES, dim * LANES);
     float[] scores = scratch.floats(SCORES, TILE * LANES);
     float[] tile = scratch.floats(MEANS, TILE * dim);
     float[] buffer = scratch.floats(BUFFER, dim);
-    float[][] best = new float[LANES][most];
+    float[] best = scratch.floats(BEST, LANES * most);
     int tileAt = -1; // which means are loaded
     for (int first = 0; first < count; first += LANES) {
       int some = Math.min(LANES, count - first);
@@ -75,19 +84,23 @@ final class MobaSelector {
         arithmetic.multiplyRows(blocks, dim, lanes, tile, 0, dim, queries, 0, scores, 0);
         for (int lane = 0; lane < some; lane++) {
           int row = scoring[first + lane];
-          int past = Math.min(blocks, rows.ownBlock(row) - from);
-          for (int j = 0; j < past; j++) {
+          int there = Math.min(blocks, rows.ownBlock(row) - from);
+          for (int j = 0; j < there; j++) {
             float score = scores[j * LANES + lane];
             insert(
                 Float.isNaN(score) ? Float.NEGATIVE_INFINITY : score,
                 from + j,
-                best[lane],
-                rows.past[row]);
+                best,
+                lane * most,
+                past,
+                starts[row],
+                most);
           }
         }
       }
       for (int lane = 0; lane < some; lane++) {
-        Arrays.sort(rows.past[scoring[first + lane]]);
+        int row = scoring[first + lane];
+        Arrays.sort(past, starts[row], starts[row + 1]);
       }
     }
   }
@@ -101,21 +114,22 @@ final class MobaSelector {
     }
   }
 
-  /** Inserts the block of this index, those before it being in already. */
-  private static void insert(float score, int block, float[] best, int[] blocks) {
-    int held = Math.min(block, blocks.length);
+  /** Inserts the block of this index, those before it being in already, best first. */
+  private static void insert(
+      float score, int block, float[] best, int bestAt, int[] blocks, int blocksAt, int most) {
+    int held = Math.min(block, most);
     int at = held;
     // Strictly: an equal score of a lower index stays ahead.
-    while (at > 0 && best[at - 1] < score) {
+    while (at > 0 && best[bestAt + at - 1] < score) {
       at--;
     }
-    if (at == blocks.length) {
+    if (at == most) {
       return;
     }
-    int moved = Math.min(held, blocks.length - 1) - at;
-    System.arraycopy(best, at, best, at + 1, moved);
-    System.arraycopy(blocks, at, blocks, at + 1, moved);
-    best[at] = score;
-    blocks[at] = block;
+    int moved = Math.min(held, most - 1) - at;
+    System.arraycopy(best, bestAt + at, best, bestAt + at + 1, moved);
+    System.arraycopy(blocks, blocksAt + at, blocks, blocksAt + at + 1, moved);
+    best[bestAt + at] = score;
+    blocks[blocksAt + at] = block;
   }
 }

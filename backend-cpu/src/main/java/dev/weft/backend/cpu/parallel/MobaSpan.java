@@ -7,7 +7,8 @@ import dev.weft.moba.MobaAttentionSpec;
 
 /**
  * Keys and values of a part of a block, widened and dense, so that they stay in the second-level
- * cache while query rows stream past. Positions whose page is out of range are left out.
+ * cache while query rows stream past. Positions whose page is out of range are left out. Used for
+ * one sequence after another by one thread.
  */
 final class MobaSpan {
   /** Positions of a span at most: at D = 128 keys and values take 512 KiB. */
@@ -22,39 +23,55 @@ final class MobaSpan {
   private static final int KEYS = 0;
   private static final int VALUES = 1;
 
+  // Of integers, beyond those of MobaRows.
+  private static final int SEEN = 9;
+
   private final MobaAttentionSpec spec;
   private final Arithmetic arithmetic;
-  private final MobaSequence sequence;
-  private final int kvHead;
   private final int[] seen;
   final int keyPitch;
   final int valuePitch;
   final float[] k;
   final float[] v;
 
+  private MobaSequence sequence;
+  private int kvHead;
   private int start;
   private int loaded;
   private int keys;
   private boolean finite;
   private boolean checked;
 
+  /**
+   * Makes a span that holds nothing yet.
+   *
+   * @param first any sequence
+   */
   MobaSpan(
       MobaAttentionSpec spec,
       Arithmetic arithmetic,
       TaskScratch scratch,
-      MobaSequence sequence,
-      int kvHead,
+      MobaSequence first,
       int mostKeys) {
     this.spec = spec;
     this.arithmetic = arithmetic;
-    this.sequence = sequence;
-    this.kvHead = kvHead;
-    int most = (int) Math.min(mostKeys, Math.min(spec.blockSize(), (long) sequence.keys()));
-    seen = new int[most + 1];
+    sequence = first;
+    int most = Math.min(mostKeys, spec.blockSize());
+    seen = scratch.ints(SEEN, most + 1);
     keyPitch = spec.headDim() + PADDING;
     valuePitch = spec.valueDim() + PADDING;
     k = scratch.floats(KEYS, most * keyPitch + Arithmetic.SLACK);
     v = scratch.floats(VALUES, most * valuePitch + Arithmetic.SLACK);
+  }
+
+  /** Says whose keys to load from now on. */
+  void of(MobaSequence some, int head) {
+    // Sequences are told apart by their first rows, which no two share.
+    if (some.firstRow() != sequence.firstRow() || head != kvHead) {
+      sequence = some;
+      kvHead = head;
+      loaded = 0;
+    }
   }
 
   /** Loads positions, unless they are there from the last time. */

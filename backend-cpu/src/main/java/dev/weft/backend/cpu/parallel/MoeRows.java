@@ -30,10 +30,10 @@ final class MoeRows {
     return tokenCount == null ? rows : Math.clamp(Elements.of(tokenCount).getInt(0), 0, rows);
   }
 
-  /** Reads the first rows of a matrix. */
-  static float[][] read(Compute compute, Tensor tensor, int count) {
+  /** Reads the first rows of a matrix, one after another. */
+  static void read(Compute compute, Tensor tensor, int count, float[] into) {
     MatrixRows matrix = of(tensor);
-    float[][] rows = new float[count][matrix.length()];
+    int length = matrix.length();
     compute.run(
         Math.ceilDiv(count, TASK),
         (task, scratch) -> {
@@ -41,79 +41,77 @@ final class MoeRows {
             compute
                 .arithmetic()
                 .read(
-                    matrix.type(),
-                    matrix.segment(),
-                    matrix.offset(r, 0),
-                    rows[r],
-                    0,
-                    rows[r].length);
+                    matrix.type(), matrix.segment(), matrix.offset(r, 0), into, r * length, length);
           }
         });
-    return rows;
   }
 
   /** Writes the first rows of a matrix, if it is wanted. */
-  static void write(Compute compute, @Nullable Tensor tensor, float[][] rows) {
+  static void write(Compute compute, @Nullable Tensor tensor, float[] rows, int count) {
     if (tensor == null) {
       return;
     }
     MatrixRows matrix = of(tensor);
+    int length = matrix.length();
     compute.run(
-        Math.ceilDiv(rows.length, TASK),
+        Math.ceilDiv(count, TASK),
         (task, scratch) -> {
-          for (int r = task * TASK; r < Math.min(rows.length, (task + 1) * TASK); r++) {
+          for (int r = task * TASK; r < Math.min(count, (task + 1) * TASK); r++) {
             compute
                 .arithmetic()
                 .write(
-                    matrix.type(),
-                    rows[r],
-                    0,
-                    matrix.segment(),
-                    matrix.offset(r, 0),
-                    rows[r].length);
+                    matrix.type(), rows, r * length, matrix.segment(), matrix.offset(r, 0), length);
           }
         });
   }
 
   /** Writes the first rows of an I32 matrix, if it is wanted. */
-  static void write(@Nullable Tensor tensor, int[][] rows) {
-    Elements matrix = tensor == null ? null : Elements.of(tensor);
-    for (int r = 0; matrix != null && r < rows.length; r++) {
-      for (int i = 0; i < rows[r].length; i++) {
-        matrix.set(r, i, rows[r][i]);
-      }
-    }
-  }
-
-  /** Reads the first rows of an I32 matrix. */
-  static int[][] readInts(Tensor tensor, int count) {
-    Elements matrix = Elements.of(tensor);
-    int[][] rows = new int[count][Math.toIntExact(matrix.size(1))];
-    for (int r = 0; r < count; r++) {
-      for (int i = 0; i < rows[r].length; i++) {
-        rows[r][i] = matrix.getInt(r, i);
-      }
-    }
-    return rows;
-  }
-
-  /** Reads a vector; empty where there is none. */
-  static float[] vector(@Nullable Tensor tensor) {
+  static void write(@Nullable Tensor tensor, int[] rows, int count) {
     if (tensor == null) {
-      return new float[0];
+      return;
     }
-    float[] vector = new float[Math.toIntExact(tensor.size(0))];
+    Elements matrix = Elements.of(tensor);
+    int length = Math.toIntExact(matrix.size(1));
+    for (int r = 0; r < count; r++) {
+      for (int i = 0; i < length; i++) {
+        matrix.set(r, i, rows[r * length + i]);
+      }
+    }
+  }
+
+  /** Reads the first rows of an I32 matrix, one after another. */
+  static void read(Tensor tensor, int count, int[] into) {
+    Elements matrix = Elements.of(tensor);
+    int length = Math.toIntExact(matrix.size(1));
+    for (int r = 0; r < count; r++) {
+      for (int i = 0; i < length; i++) {
+        into[r * length + i] = matrix.getInt(r, i);
+      }
+    }
+  }
+
+  /**
+   * Reads a vector; null where there is none.
+   *
+   * @param slot which array of the scratch takes it
+   */
+  static float @Nullable [] vector(@Nullable Tensor tensor, TaskScratch scratch, int slot) {
+    if (tensor == null) {
+      return null;
+    }
+    float[] vector = scratch.floats(slot, Math.toIntExact(tensor.size(0)));
     Elements.of(tensor).copyRow(vector, 0);
     return vector;
   }
 
-  /** The weight of the shared expert's gate; empty where there is none. */
-  static float[] sharedGate(MoeDispatchSpec spec, MoeWeights weights) {
+  /** The weight of the shared expert's gate; null where there is none. */
+  static float @Nullable [] sharedGate(
+      MoeDispatchSpec spec, MoeWeights weights, TaskScratch scratch, int slot) {
     Tensor tensor = weights.sharedGateWeight();
     if (tensor == null) {
-      return new float[0];
+      return null;
     }
-    float[] gate = new float[spec.hidden()];
+    float[] gate = scratch.floats(slot, spec.hidden());
     Elements.of(tensor).copyRow(gate, 0, 0);
     return gate;
   }

@@ -8,66 +8,108 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The router of one token after its logits, in float64: which experts, with which weights, and the
- * gradient of the logits. Immutable, for use by several threads.
+ * gradient of the logits. For one thread.
  */
 final class RouterChoice {
+  // Arrays of the scratch: of numbers, then of integers.
+  private static final int SCORES = 1;
+  private static final int KEYS = 2;
+  private static final int BEST = 3;
+  private static final int NORMALIZED = 4;
+  private static final int GRADIENTS = 5;
+  private static final int TAKEN = 12;
+  private static final int KEPT = 13;
+
   private final RouterSpec router;
   private final float @Nullable [] correction;
+  private final int experts;
+  private final int topK;
+  private final double[] scores;
+  private final double[] keys;
+  private final double[] best;
+  private final double[] normalized;
+  private final double[] dscores;
+  private final int[] taken;
+  private final int[] kept;
 
-  RouterChoice(RouterSpec router, float @Nullable [] correction) {
+  /**
+   * Makes a router.
+   *
+   * @param correction added to scores where experts are chosen; null for nothing
+   */
+  RouterChoice(
+      RouterSpec router,
+      float @Nullable [] correction,
+      int experts,
+      int topK,
+      TaskScratch scratch) {
     this.router = router;
     this.correction = correction;
+    this.experts = experts;
+    this.topK = topK;
+    scores = scratch.doubles(SCORES, experts);
+    keys = scratch.doubles(KEYS, experts);
+    best = scratch.doubles(BEST, experts);
+    normalized = scratch.doubles(NORMALIZED, topK);
+    dscores = scratch.doubles(GRADIENTS, experts);
+    taken = scratch.ints(TAKEN, experts);
+    kept = scratch.ints(KEPT, experts);
   }
 
   /**
    * Routes a token.
    *
-   * @param ids takes the chosen experts, best first
-   * @param weights takes their weights
+   * @param logits holds its logits, from {@code at} on
+   * @param ids takes the chosen experts from {@code slot} on, best first
+   * @param weights takes their weights from {@code slot} on
    */
-  void choose(float[] logits, int[] ids, float[] weights) {
-    double[] scores = scores(logits);
-    double[] keys = keys(logits, scores);
-    if (router.groups() > 1) {
-      leaveGroupsOut(keys, correction == null ? scores : keys);
+  void choose(float[] logits, int at, int[] ids, float[] weights, int slot) {
+    score(logits, at);
+    // Raw logits without a correction, so that saturated scores do not become ties.
+    float[] added = correction;
+    for (int e = 0; e < experts; e++) {
+      keys[e] = last(added == null ? logits[at + e] : scores[e] + added[e]);
     }
-    take(keys, ids);
-    double[] normalized = normalized(scores, ids);
-    for (int slot = 0; slot < ids.length; slot++) {
-      weights[slot] = (float) (normalized[slot] * router.scalingFactor());
+    if (router.groups() > 1) {
+      leaveGroupsOut(added == null ? scores : keys);
+    }
+    take(keys, experts, ids, slot, topK);
+    normalize(ids, slot);
+    for (int k = 0; k < topK; k++) {
+      weights[slot + k] = (float) (normalized[k] * router.scalingFactor());
     }
   }
 
-  private double[] scores(float[] logits) {
-    double[] scores = new double[logits.length];
+  private void score(float[] logits, int at) {
     switch (router.score()) {
-      case IDENTITY -> Arrays.setAll(scores, e -> logits[e]);
-      case SIGMOID -> Arrays.setAll(scores, e -> 1 / (1 + Math.exp(-logits[e])));
+      case IDENTITY -> {
+        for (int e = 0; e < experts; e++) {
+          scores[e] = logits[at + e];
+        }
+      }
+      case SIGMOID -> {
+        for (int e = 0; e < experts; e++) {
+          scores[e] = 1 / (1 + Math.exp(-logits[at + e]));
+        }
+      }
       case SOFTMAX -> {
-        Arrays.setAll(scores, e -> logits[e]);
-        softmax(scores);
+        for (int e = 0; e < experts; e++) {
+          scores[e] = logits[at + e];
+        }
+        softmax(scores, experts);
       }
     }
-    return scores;
   }
 
-  /** Raw logits without a correction, so that saturated scores do not become ties. */
-  private double[] keys(float[] logits, double[] scores) {
-    float[] added = correction;
-    double[] keys = new double[logits.length];
-    Arrays.setAll(keys, e -> last(added == null ? logits[e] : scores[e] + added[e]));
-    return keys;
-  }
-
-  private void leaveGroupsOut(double[] keys, double[] scores) {
-    int size = keys.length / router.groups();
+  private void leaveGroupsOut(double[] groupScores) {
+    int groups = router.groups();
+    int size = experts / groups;
     boolean sum = router.groupScore() == GroupScore.TOP2_SUM;
-    double[] best = new double[router.groups()];
-    for (int group = 0; group < best.length; group++) {
+    for (int group = 0; group < groups; group++) {
       double first = Double.NEGATIVE_INFINITY;
       double second = Double.NEGATIVE_INFINITY;
       for (int e = group * size; e < (group + 1) * size; e++) {
-        double key = sum ? last(scores[e]) : keys[e];
+        double key = sum ? last(groupScores[e]) : keys[e];
         if (key > first) {
           second = first;
           first = key;
@@ -77,31 +119,27 @@ final class RouterChoice {
       }
       best[group] = sum && size > 1 ? first + second : first;
     }
-    int[] kept = new int[router.topkGroups()];
-    take(best, kept);
-    boolean[] stays = new boolean[best.length];
-    for (int group : kept) {
-      stays[group] = true;
-    }
-    for (int e = 0; e < keys.length; e++) {
-      if (!stays[e / size]) {
+    take(best, groups, kept, 0, router.topkGroups());
+    // Those taken are marked.
+    for (int e = 0; e < experts; e++) {
+      if (taken[e / size] == 0) {
         keys[e] = Double.NEGATIVE_INFINITY;
       }
     }
   }
 
-  /** Takes the highest keys, of equal ones the lower index. */
-  private static void take(double[] keys, int[] into) {
-    boolean[] taken = new boolean[keys.length];
-    for (int slot = 0; slot < into.length; slot++) {
-      int best = -1;
-      for (int i = 0; i < keys.length; i++) {
-        if (!taken[i] && (best < 0 || keys[i] > keys[best])) {
-          best = i;
+  /** Takes the highest keys, of equal ones the lower index, and marks them. */
+  private void take(double[] from, int count, int[] into, int at, int most) {
+    Arrays.fill(taken, 0, count, 0);
+    for (int slot = 0; slot < most; slot++) {
+      int highest = -1;
+      for (int i = 0; i < count; i++) {
+        if (taken[i] == 0 && (highest < 0 || from[i] > from[highest])) {
+          highest = i;
         }
       }
-      taken[best] = true;
-      into[slot] = best;
+      taken[highest] = 1;
+      into[at + slot] = highest;
     }
   }
 
@@ -111,85 +149,90 @@ final class RouterChoice {
   }
 
   /** Weights before the factor; an id out of range has none and counts for nothing. */
-  private double[] normalized(double[] scores, int[] ids) {
-    double[] weights = new double[ids.length];
+  private void normalize(int[] ids, int at) {
     boolean softmax = router.normalize() == Normalize.SOFTMAX;
     double sum = 0;
-    for (int slot = 0; slot < ids.length; slot++) {
-      boolean there = ids[slot] >= 0 && ids[slot] < scores.length;
-      weights[slot] = there ? scores[ids[slot]] : softmax ? Double.NEGATIVE_INFINITY : 0;
-      sum += weights[slot];
+    for (int slot = 0; slot < topK; slot++) {
+      int id = ids[at + slot];
+      boolean there = id >= 0 && id < experts;
+      normalized[slot] = there ? scores[id] : softmax ? Double.NEGATIVE_INFINITY : 0;
+      sum += normalized[slot];
     }
     switch (router.normalize()) {
       case NONE -> {}
       case SUM -> {
         double denominator = sum + router.epsilon();
-        for (int slot = 0; slot < weights.length; slot++) {
-          weights[slot] = denominator == 0 ? 0 : weights[slot] / denominator;
+        for (int slot = 0; slot < topK; slot++) {
+          normalized[slot] = denominator == 0 ? 0 : normalized[slot] / denominator;
         }
       }
-      case SOFTMAX -> softmax(weights);
+      case SOFTMAX -> softmax(normalized, topK);
     }
-    return weights;
   }
 
   /**
    * Adds a token's gradient at its logits; none flows through the choice.
    *
-   * @param dweights gradients at the weights
-   * @param dlogits what is there already
+   * @param logits holds its logits, from {@code at} on
+   * @param ids its experts, from {@code first} on
+   * @param dweights gradients at the weights, from {@code first} on
+   * @param dlogits what is there already, from {@code at} on
    */
-  void addGradient(float[] logits, int[] ids, float[] dweights, float[] dlogits) {
-    double[] scores = scores(logits);
-    double[] normalized = normalized(scores, ids);
+  void addGradient(
+      float[] logits, int at, int[] ids, float[] dweights, int first, float[] dlogits) {
+    score(logits, at);
+    normalize(ids, first);
     double denominator = router.epsilon();
     double along = 0; // of dweights, along the normalised weights
-    for (int slot = 0; slot < ids.length; slot++) {
-      if (ids[slot] >= 0 && ids[slot] < scores.length) {
-        denominator += scores[ids[slot]];
-        along += dweights[slot] * normalized[slot];
+    for (int slot = 0; slot < topK; slot++) {
+      int id = ids[first + slot];
+      if (id >= 0 && id < experts) {
+        denominator += scores[id];
+        along += dweights[first + slot] * normalized[slot];
       }
     }
-    double[] dscores = new double[scores.length];
-    for (int slot = 0; slot < ids.length; slot++) {
-      if (ids[slot] < 0 || ids[slot] >= scores.length) {
+    Arrays.fill(dscores, 0, experts, 0);
+    for (int slot = 0; slot < topK; slot++) {
+      int id = ids[first + slot];
+      if (id < 0 || id >= experts) {
         continue;
       }
+      double dweight = dweights[first + slot];
       double d =
           switch (router.normalize()) {
-            case NONE -> dweights[slot];
-            case SUM -> denominator == 0 ? 0 : (dweights[slot] - along) / denominator;
-            case SOFTMAX -> normalized[slot] * (dweights[slot] - along);
+            case NONE -> dweight;
+            case SUM -> denominator == 0 ? 0 : (dweight - along) / denominator;
+            case SOFTMAX -> normalized[slot] * (dweight - along);
           };
-      dscores[ids[slot]] += router.scalingFactor() * d;
+      dscores[id] += router.scalingFactor() * d;
     }
     double mean = 0;
-    for (int e = 0; e < scores.length; e++) {
+    for (int e = 0; e < experts; e++) {
       mean += dscores[e] * scores[e];
     }
-    for (int e = 0; e < scores.length; e++) {
+    for (int e = 0; e < experts; e++) {
       double d =
           switch (router.score()) {
             case IDENTITY -> dscores[e];
             case SIGMOID ->
-                dscores[e] == 0 ? 0 : dscores[e] * scores[e] / (1 + Math.exp(logits[e]));
+                dscores[e] == 0 ? 0 : dscores[e] * scores[e] / (1 + Math.exp(logits[at + e]));
             case SOFTMAX -> scores[e] * (dscores[e] - mean);
           };
-      dlogits[e] = (float) (dlogits[e] + d);
+      dlogits[at + e] = (float) (dlogits[at + e] + d);
     }
   }
 
-  private static void softmax(double[] x) {
+  private static void softmax(double[] x, int count) {
     double max = Double.NEGATIVE_INFINITY;
-    for (double v : x) {
-      max = v > max ? v : max;
+    for (int i = 0; i < count; i++) {
+      max = x[i] > max ? x[i] : max;
     }
     double sum = 0;
-    for (int i = 0; i < x.length; i++) {
+    for (int i = 0; i < count; i++) {
       x[i] = Math.exp(x[i] - max);
       sum += x[i];
     }
-    for (int i = 0; i < x.length; i++) {
+    for (int i = 0; i < count; i++) {
       x[i] /= sum;
     }
   }

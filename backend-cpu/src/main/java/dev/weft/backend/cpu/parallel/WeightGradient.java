@@ -31,24 +31,11 @@ final class WeightGradient {
   }
 
   /**
-   * Rows that are used together.
-   *
-   * @param matrix holds them
-   * @param rows which, from {@code first} on
-   */
-  @SuppressWarnings("ArrayRecordComponent") // lives for one launch and is compared by nobody
-  record Uses(MatrixRows matrix, int[] rows, int first) {
-    long offset(int use, int column) {
-      return matrix.offset(rows[first + use], column);
-    }
-  }
-
-  /**
    * Computes and writes some rows of dW.
    *
-   * @param u gradients at outputs
-   * @param scales what each use of u is multiplied with; null for 1
-   * @param v inputs
+   * @param u gradients at outputs, of the uses {@code uRows} from {@code uFirst} on
+   * @param scales what each use of u is multiplied with, from {@code scalesAt} on; null for 1
+   * @param v inputs, of the uses {@code vRows} from {@code vFirst} on
    * @param count how many uses
    * @param from the first row of dW
    * @param height how many
@@ -56,9 +43,14 @@ final class WeightGradient {
    * @return for each row the sum of u over the uses, from 0 on: the gradient of a bias
    */
   float[] compute(
-      Uses u,
+      MatrixRows u,
+      int[] uRows,
+      int uFirst,
       float @Nullable [] scales,
-      Uses v,
+      int scalesAt,
+      MatrixRows v,
+      int[] vRows,
+      int vFirst,
       int count,
       int from,
       int height,
@@ -71,9 +63,9 @@ final class WeightGradient {
     float[] bias = scratch.floats(BIAS, height);
     Arrays.fill(bias, 0, height, 0);
     for (int i = 0; i < count; i++) {
-      arithmetic.read(u.matrix.type(), u.matrix.segment(), u.offset(i, from), row, 0, height);
+      arithmetic.read(u.type(), u.segment(), u.offset(uRows[uFirst + i], from), row, 0, height);
       for (int r = 0; scales != null && r < height; r++) {
-        row[r] *= scales[i];
+        row[r] *= scales[scalesAt + i];
       }
       arithmetic.addScaled(1, row, 0, bias, 0, height);
       Panels.toLane(row, 0, height, packed, i / LANES * height * LANES + i % LANES);
@@ -86,9 +78,9 @@ final class WeightGradient {
         int some = Math.min(LANES, count - batch * LANES);
         for (int i = 0; i < some; i++) {
           arithmetic.read(
-              v.matrix.type(),
-              v.matrix.segment(),
-              v.offset(batch * LANES + i, c),
+              v.type(),
+              v.segment(),
+              v.offset(vRows[vFirst + batch * LANES + i], c),
               columns,
               i * LANES,
               width);

@@ -191,10 +191,10 @@ final class MobaHead {
     return sum;
   }
 
-  /** Reads an innermost row, widened. */
-  static double[] row(Elements elements, long... outer) {
+  /** Reads a row of a tensor of rank 3, widened. */
+  static double[] row(Elements elements, long i, long j) {
     float[] row = new float[Math.toIntExact(elements.size(elements.rank() - 1))];
-    elements.copyRow(row, 0, outer);
+    elements.copyRow(row, 0, i, j);
     double[] wide = new double[row.length];
     widen(row, wide, 0);
     return wide;

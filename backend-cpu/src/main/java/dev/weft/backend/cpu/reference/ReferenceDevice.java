@@ -3,6 +3,7 @@ package dev.weft.backend.cpu.reference;
 import dev.weft.OperationSpec;
 import dev.weft.Support;
 import dev.weft.backend.cpu.host.HostDevice;
+import dev.weft.backend.cpu.host.WorkPool;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moe.MoeDispatchSpec;
@@ -19,7 +20,7 @@ public final class ReferenceDevice extends HostDevice {
    * @param descriptor what the provider's probe said
    */
   public ReferenceDevice(DeviceDescriptor descriptor) {
-    super(descriptor);
+    super(descriptor, new WorkPool(1)); // on one thread, as all that it does
   }
 
   @Override

@@ -24,13 +24,15 @@ import org.junit.jupiter.api.Timeout;
 
 @Timeout(30)
 class HostStreamTest {
-  private final HostStream stream = new HostStream();
-  private final HostStream other = new HostStream();
+  private final WorkPool pool = new WorkPool(2);
+  private final HostStream stream = new HostStream(pool);
+  private final HostStream other = new HostStream(pool);
 
   @AfterEach
   void close() {
     stream.close();
     other.close();
+    pool.close();
   }
 
   private static Runnable failing(String message) {
@@ -204,18 +206,18 @@ class HostStreamTest {
 
   @Test
   void closingAnIdleOrUnusedStreamReturns() {
-    HostStream used = new HostStream();
+    HostStream used = new HostStream(pool);
     used.submit("work", () -> {});
     used.synchronize();
     used.close();
     used.close();
-    new HostStream().close();
+    new HostStream(pool).close();
   }
 
   @Test
   void closeFinishesWhatIsEnqueued() {
     AtomicInteger ran = new AtomicInteger();
-    HostStream closing = new HostStream();
+    HostStream closing = new HostStream(pool);
     for (int i = 0; i < 100; i++) {
       closing.submit("work", ran::incrementAndGet);
     }

@@ -74,12 +74,14 @@ class CpuMoeForwardTest {
       MoeForward arguments =
           MoeForward.of(weights, x, y)
               .saved(MoeSaved.of(ids, routing, permutation).logits(logits).z(z));
-      new CpuMoeForward(spec, compute, arguments, workspace(arena, spec, TOKENS)).run();
+      TaskScratch scratch = new TaskScratch();
+      new CpuMoeForward(spec, compute, arguments, workspace(arena, spec, TOKENS), scratch).run();
       float[] whole = y.download().toFloats();
       float[] wholeZ = z.download().toFloats();
       // Groups of more rows than take dot products: those sum in another order.
       for (int groupTokens : new int[] {15, 30, 45}) {
-        new CpuMoeForward(spec, compute, arguments, workspace(arena, spec, groupTokens)).run();
+        new CpuMoeForward(spec, compute, arguments, workspace(arena, spec, groupTokens), scratch)
+            .run();
         assertArrayEquals(whole, y.download().toFloats());
         assertArrayEquals(wholeZ, z.download().toFloats());
       }
