@@ -98,7 +98,15 @@ final class ExpertMatrices {
   /** The gradients of the local range's experts. */
   static ExpertMatrices routed(MoeDispatchSpec spec, MoeBackward a) {
     return new ExpertMatrices(
-        spec, false, 0, a.dgateUp(), a.dgate(), a.dup(), a.dgateUpBias(), a.ddown(), a.ddownBias());
+        spec,
+        false,
+        spec.localExperts(),
+        a.dgateUp(),
+        a.dgate(),
+        a.dup(),
+        a.dgateUpBias(),
+        a.ddown(),
+        a.ddownBias());
   }
 
   /** The gradients of the shared expert of a spec that has one. */

@@ -10,7 +10,8 @@ import java.lang.foreign.MemorySegment;
 /** The ceilings of the machine, on the threads and with the arithmetic of the kernels. */
 final class MeasuredCeilings implements HostCeilings {
   private static final int SPELLS = 10;
-  private static final int ROUNDS = 500_000;
+  // About 10 ms: far longer than it takes all threads to begin.
+  private static final int ROUNDS = 4_000_000;
 
   // Far larger than the caches of any CPU, the last level of all cores together included.
   private static final long COPY_BYTES = 1L << 30;
@@ -19,7 +20,7 @@ final class MeasuredCeilings implements HostCeilings {
   // Columns of the rows that are read: as long as a row of weights.
   private static final int READ_ROW = 2048;
 
-  private static final int CONVOLUTIONS = 10_000;
+  private static final int CONVOLUTIONS = 5_000;
 
   private final Compute compute;
 
