@@ -28,6 +28,9 @@ final class VectorArithmetic implements Arithmetic {
   private static final int LENGTH = FLOATS.length();
   private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
+  // Of 256 bits there are mostly 16 (AVX2), of 512 and of 128 bits mostly 32.
+  private static final boolean FEW_REGISTERS = FLOATS.vectorBitSize() == 256;
+
   private VectorArithmetic() {}
 
   /** Vectors of fewer than 4 floats are not worth it, and have no half to widen from. */
@@ -165,7 +168,13 @@ final class VectorArithmetic implements Arithmetic {
       int left = vectors - v;
       int bv = bAt + v * LENGTH;
       int cv = cAt + v * LENGTH;
-      if (left >= 4) {
+      if (FEW_REGISTERS && left >= 2) {
+        for (int i = 0; i < rows; i += 6) {
+          NarrowTiles.rows6x2(
+              rows - i, depth, a, aAt + i * aPitch, aPitch, b, bv, c, cv + i * LANES);
+        }
+        v += 2;
+      } else if (left >= 4) {
         for (int i = 0; i < rows; i += 4) {
           RowTiles.rows4x4(rows - i, depth, a, aAt + i * aPitch, aPitch, b, bv, c, cv + i * LANES);
         }
@@ -205,7 +214,12 @@ final class VectorArithmetic implements Arithmetic {
     for (int v = 0; v < vectors; ) {
       int bv = bAt + v * LENGTH;
       int cv = cAt + v * LENGTH;
-      if (vectors - v >= 2) {
+      if (FEW_REGISTERS && vectors - v >= 2) {
+        for (int i = 0; i < rows; i += 4) {
+          NarrowTiles.columns4x2(rows - i, depth, a, aAt + i, aPitch, b, bv, c, cv + i * LANES);
+        }
+        v += 2;
+      } else if (vectors - v >= 2) {
         for (int i = 0; i < rows; i += 12) {
           ColumnTiles.columns12x2(rows - i, depth, a, aAt + i, aPitch, b, bv, c, cv + i * LANES);
         }
