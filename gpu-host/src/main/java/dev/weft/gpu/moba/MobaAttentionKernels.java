@@ -19,15 +19,28 @@ record MobaAttentionKernels(ComputeKernel listed, ComputeKernel own, int rows, i
       ComputeDevice device, MobaAttentionSpec spec, MobaTiles tiles, boolean paged) {
     ComputeTraits traits = device.traits();
     Optional<MobaUnitTiles> units = MobaUnitTiles.of(spec, traits);
-    KernelName listed =
-        units
-            .map(t -> t.kernel("moba_listed", paged))
-            .orElseGet(() -> tiles.kernel("moba/attend", "moba_listed", traits));
+    return units.isPresent()
+        ? of(device, units.get(), paged)
+        : of(
+            device,
+            tiles.kernel("moba/attend", "moba_listed", traits),
+            tiles.rows(),
+            tiles.groupSize(traits));
+  }
+
+  /** For lists of a few rows each of a paged launch, where the device has kernels for them. */
+  static Optional<MobaAttentionKernels> ofFewRows(ComputeDevice device, MobaAttentionSpec spec) {
+    return MobaUnitTiles.ofFewRows(spec, device.traits()).map(tiles -> of(device, tiles, true));
+  }
+
+  private static MobaAttentionKernels of(
+      ComputeDevice device, MobaUnitTiles tiles, boolean paged) {
+    return of(device, tiles.kernel("moba_listed", paged), tiles.rows(), tiles.groupSize());
+  }
+
+  private static MobaAttentionKernels of(
+      ComputeDevice device, KernelName listed, int rows, int groupSize) {
     List<ComputeKernel> kernels = device.kernels(List.of(listed, listed.function("moba_own")));
-    return new MobaAttentionKernels(
-        kernels.get(0),
-        kernels.get(1),
-        units.map(MobaUnitTiles::rows).orElse(tiles.rows()),
-        units.isPresent() ? MobaUnitTiles.groupSize() : tiles.groupSize(traits));
+    return new MobaAttentionKernels(kernels.get(0), kernels.get(1), rows, groupSize);
   }
 }

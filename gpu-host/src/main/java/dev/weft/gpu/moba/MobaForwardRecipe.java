@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The forward pass over packed sequences or the paged cache. Tables and means, then for each group
@@ -39,6 +40,7 @@ final class MobaForwardRecipe {
   private final ComputeKernel means;
   private final ComputeKernel merge;
   private final Map<Mode, MobaAttentionKernels> attention = new EnumMap<>(Mode.class);
+  private final @Nullable MobaAttentionKernels fewRows;
   private final ComputeKernel selectFew;
   private final ComputeKernel selectAny;
 
@@ -54,6 +56,10 @@ final class MobaForwardRecipe {
         attention.put(mode, MobaAttentionKernels.of(device, spec, tiles, mode == Mode.PAGED));
       }
     }
+    fewRows =
+        spec.modes().contains(Mode.PAGED)
+            ? MobaAttentionKernels.ofFewRows(device, spec).orElse(null)
+            : null;
     List<KernelName> names = new ArrayList<>();
     KernelName select = tiles.kernel("moba/select", "moba_select_few", traits);
     names.add(select);
@@ -74,8 +80,22 @@ final class MobaForwardRecipe {
         .with("TYPE", TensorLayout.typeCode(spec.dataType()));
   }
 
+  /** A pure function of sizes that grows with them: it has room for the tiles of either kernels. */
   MobaForwardPlan plan(Mode mode, Limits limits) {
-    return MobaForwardPlan.of(spec, mode, limits, attention(mode).rows());
+    int rows = attention(mode).rows();
+    return MobaForwardPlan.of(
+        spec,
+        mode,
+        limits,
+        mode == Mode.PAGED && fewRows != null ? Math.min(rows, fewRows.rows()) : rows);
+  }
+
+  /** Those for a few rows where a sequence has no more on average, as decoding does. */
+  private MobaAttentionKernels attention(Mode mode, Limits limits) {
+    long rows = limits.tokens() * (spec.heads() / spec.kvHeads());
+    return mode == Mode.PAGED && fewRows != null && rows <= limits.sequences() * fewRows.rows()
+        ? fewRows
+        : attention(mode);
   }
 
   private MobaAttentionKernels attention(Mode mode) {
@@ -109,7 +129,7 @@ final class MobaForwardRecipe {
     }
     new Run(
             ComputeStream.of(context),
-            attention(mode),
+            attention(mode, limits),
             plan(mode, limits),
             new Region(memory, context.workspaceOffset()),
             tensors)
@@ -164,7 +184,7 @@ final class MobaForwardRecipe {
               heads,
               attention.rows(),
               scratch.plus(plan.listOfTileAt()),
-              plan.mostTiles(heads));
+              plan.mostTiles(heads, attention.rows()));
           listed(first, heads);
         }
         own(first, heads);
@@ -262,7 +282,12 @@ final class MobaForwardRecipe {
           .region(listScratch.plus(layout.entriesAt()))
           .value(layout.entriesPerHead())
           .value(layout.blocks());
-      stream.dispatch(attention.listed(), plan.mostTiles(heads), 1, 1, attention.groupSize());
+      stream.dispatch(
+          attention.listed(),
+          plan.mostTiles(heads, attention.rows()),
+          1,
+          1,
+          attention.groupSize());
     }
 
     private void own(int first, int heads) {

@@ -16,10 +16,14 @@ import java.util.Optional;
  * @param width columns of a tile: 64, 128 or 256
  * @param rows queries of a tile
  * @param keys keys of a tile
+ * @param waves waves of a group
  */
-record MobaUnitTiles(DataType type, int width, int rows, int keys) {
+record MobaUnitTiles(DataType type, int width, int rows, int keys, int waves) {
   private static final int WAVES = 4;
   private static final int WAVE = 32;
+
+  /** The fewest rows of a tile: those of one product. */
+  private static final int FEWEST_ROWS = 16;
 
   /** Tiles of keys that are in local memory, and of keys and values together. */
   private static final int KEY_TILES = 2;
@@ -29,26 +33,44 @@ record MobaUnitTiles(DataType type, int width, int rows, int keys) {
 
   /** The tiles of a spec, where the device has these units and local memory for them. */
   static Optional<MobaUnitTiles> of(MobaAttentionSpec spec, ComputeTraits traits) {
-    int columns = Math.max(spec.headDim(), spec.valueDim());
     DataType type = spec.dataType();
-    if (traits.matrixUnits() != MatrixUnits.NVIDIA_MMA
-        || type == DataType.F32
-        || columns > MobaTiles.MOST_WIDTH) {
-      return Optional.empty();
-    }
-    MobaUnitTiles tiles =
-        columns <= 64
-            ? new MobaUnitTiles(type, 64, 128, 32)
-            : columns <= 128
-                ? new MobaUnitTiles(type, 128, 128, 64)
-                : new MobaUnitTiles(type, MobaTiles.MOST_WIDTH, 64, 16);
-    return tiles.localBytes() <= traits.localBytes() && groupSize() <= traits.mostGroupSize()
-        ? Optional.of(tiles)
-        : Optional.empty();
+    int width = width(spec);
+    return usable(
+        switch (width) {
+          case 64 -> new MobaUnitTiles(type, width, 128, 32, WAVES);
+          case 128 -> new MobaUnitTiles(type, width, 128, 64, WAVES);
+          default -> new MobaUnitTiles(type, width, 64, 16, WAVES);
+        },
+        spec,
+        traits);
   }
 
-  static int groupSize() {
-    return WAVES * WAVE;
+  /** The same for lists of a few rows each, as decoding makes them. */
+  static Optional<MobaUnitTiles> ofFewRows(MobaAttentionSpec spec, ComputeTraits traits) {
+    int width = width(spec);
+    int keys = width <= 128 ? 64 : 32;
+    return usable(
+        new MobaUnitTiles(spec.dataType(), width, FEWEST_ROWS, keys, 1), spec, traits);
+  }
+
+  private static int width(MobaAttentionSpec spec) {
+    int columns = Math.max(spec.headDim(), spec.valueDim());
+    return columns <= 64 ? 64 : columns <= 128 ? 128 : MobaTiles.MOST_WIDTH;
+  }
+
+  private static Optional<MobaUnitTiles> usable(
+      MobaUnitTiles tiles, MobaAttentionSpec spec, ComputeTraits traits) {
+    boolean fits =
+        traits.matrixUnits() == MatrixUnits.NVIDIA_MMA
+            && spec.dataType() != DataType.F32
+            && Math.max(spec.headDim(), spec.valueDim()) <= MobaTiles.MOST_WIDTH
+            && tiles.localBytes() <= traits.localBytes()
+            && tiles.groupSize() <= traits.mostGroupSize();
+    return fits ? Optional.of(tiles) : Optional.empty();
+  }
+
+  int groupSize() {
+    return waves * WAVE;
   }
 
   /** Names a kernel with these tiles. */
@@ -58,7 +80,7 @@ record MobaUnitTiles(DataType type, int width, int rows, int keys) {
         .with("WIDTH", width)
         .with("ROWS", rows)
         .with("KEYS", keys)
-        .with("WAVES", WAVES)
+        .with("WAVES", waves)
         .with("WAVE", WAVE)
         .with("MATRIX", 1)
         .with("PAGED", paged ? 1 : 0);
