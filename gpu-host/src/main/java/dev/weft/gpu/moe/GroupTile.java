@@ -30,6 +30,8 @@ record GroupTile(
     int columns,
     int depth,
     int stages) {
+  /** With less, a group of the deepest stages would be alone on its compute unit. */
+  private static final long MUCH_LOCAL_BYTES = 96 << 10;
 
   /** Tiles of F32 products, for all types; the fewest rows first. */
   static List<GroupTile> plain(ComputeTraits traits) {
@@ -40,16 +42,19 @@ record GroupTile(
           new GroupTile(type, MatrixUnits.NONE, 32, 32, 32, 64, 64, 16, 2));
     }
     int wave = traits.waveSize() == 64 ? 64 : 32;
-    GroupTile few = new GroupTile(type, MatrixUnits.NONE, wave, 16, 32, 16, 64, 32, 2);
-    if (traits.matrixUnits() == MatrixUnits.NVIDIA_MMA) {
-      // Not for their arithmetic, but as copies to local memory are asynchronous there.
-      GroupTile deep = new GroupTile(type, MatrixUnits.NVIDIA_MMA, wave, 64, 32, 128, 64, 32, 2);
-      if (deep.localBytes() <= traits.localBytes()) {
-        return List.of(
-            new GroupTile(type, MatrixUnits.NVIDIA_MMA, wave, 16, 32, 16, 64, 32, 3), deep);
-      }
+    // NVIDIA's not for their arithmetic, but as copies to local memory are asynchronous there.
+    boolean asynchronous = traits.matrixUnits() == MatrixUnits.NVIDIA_MMA;
+    MatrixUnits units = asynchronous ? MatrixUnits.NVIDIA_MMA : MatrixUnits.NONE;
+    if (traits.localBytes() >= MUCH_LOCAL_BYTES
+        && traits.matrixUnits() != MatrixUnits.COOPERATIVE) { // Vulkan's are compiled ahead
+      // 64 rows: less of an expert's last tile is idle.
+      return List.of(
+          new GroupTile(type, units, wave, 16, 32, 16, 64, 32, asynchronous ? 3 : 2),
+          new GroupTile(type, units, wave, 64, 32, 64, 128, 32, 2));
     }
-    return List.of(few, new GroupTile(type, MatrixUnits.NONE, wave, 64, 32, 128, 64, 16, 2));
+    return List.of(
+        new GroupTile(type, MatrixUnits.NONE, wave, 16, 32, 16, 64, 32, 2),
+        new GroupTile(type, MatrixUnits.NONE, wave, 64, 32, 128, 64, 16, 2));
   }
 
   /** Tiles for a spec of one 16-bit type on matrix units; the fewest rows first. */

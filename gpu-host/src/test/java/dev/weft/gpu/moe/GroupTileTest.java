@@ -67,6 +67,17 @@ class GroupTileTest {
     assertTrue(tile.localBytes() > 48 << 10 && tile.localBytes() <= 100 << 10, tile::toString);
   }
 
+  @Test
+  void floatsHaveDeepTilesWhereThereIsMuchLocalMemory() {
+    for (MatrixUnits units : List.of(MatrixUnits.NONE, MatrixUnits.NVIDIA_MMA)) {
+      ComputeTraits traits = traits(units, 96 << 10);
+      GroupTile tile = GroupTile.of(DataType.F32, DataType.F32, traits).getLast();
+      assertEquals(32, tile.depth(), tile::toString);
+      assertTrue(tile.localBytes() <= 64 << 10, tile::toString);
+      assertFalse(tile.multipliesOnMatrixUnits(), tile::toString);
+    }
+  }
+
   private static boolean multipliesOnUnits(DataType first, DataType second, ComputeTraits traits) {
     List<Boolean> tiles =
         GroupTile.of(first, second, traits).stream()
