@@ -3,6 +3,7 @@
 // NVIDIA has them, and use this to learn whether a device does so. One group of one wave.
 //
 // Constants: TYPE (1 or 2), MATRIX, WAVE.
+#extension GL_KHR_shader_subgroup_basic : require
 #define TILE_CHUNKS 64
 #include "../common/matrix.glsl"
 
@@ -17,7 +18,7 @@ TAKES_ARGUMENTS;
 
 void main() {
   START_TILES();
-  const int lane = int(gl_LocalInvocationID.x);
+  const int lane = int(gl_SubgroupInvocationID);
   for (int i = 2 * lane; i < 256; i += 2 * WAVE) put_values2(i, vec2(i, i + 1));
   barrier();
   UNIT_A left;

@@ -90,7 +90,7 @@ void attend(int kv_head, int sequence, int begin, int end, int all_from, int all
     score(depth, a.scale_log2, id);
     barrier();
 
-    bool is_masked = PAGED || from < all_from || from + KEYS - 1 > all_to;
+    bool is_masked = IS_PAGED || from < all_from || from + KEYS - 1 > all_to;
     float highest = MINUS_INFINITY;
     for (int i = 0; i < SEGMENT; i++) {
       int key = segment * SEGMENT + i;

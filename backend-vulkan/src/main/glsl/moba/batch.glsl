@@ -13,9 +13,11 @@
 
 #include "../common/types.glsl"
 
-// The tiles of these kernels hold floats, whatever the storage type: so it is a specialisation constant.
+// Tiles of plain kernels hold floats, whatever the storage type: so it is a specialisation constant there.
+#ifndef MATRIX
 #undef TYPE
 layout(constant_id = 0) const int TYPE = TYPE_F32;
+#endif
 const int TYPE_BYTES = TYPE == TYPE_F32 ? 4 : 2;
 
 // Packed: no cache_lens, no page_table, page_size 1.

@@ -101,7 +101,7 @@ void main() {
   if (i < a.block_count) {
     int number = int(i);
     int index = -1;
-    if (PAGED) {
+    if (IS_PAGED) {
       index = number / max(a.blocks_per_sequence, 1);
     } else {
       int high = a.sequences;

@@ -91,7 +91,7 @@ void main() {
   bool is_blind = false;
   if (total == 0.0) {
     is_blind = s.keys == 0;
-    if (!is_blind && PAGED) is_blind = page_of(index, int(token) + s.shift) < 0;
+    if (!is_blind && IS_PAGED) is_blind = page_of(index, int(token) + s.shift) < 0;
   }
   float factor = is_blind ? 0.0 : 1.0 / total;
   x.lo *= factor;

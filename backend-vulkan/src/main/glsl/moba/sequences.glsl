@@ -3,7 +3,11 @@
 #ifndef WEFT_MOBA_SEQUENCES
 #define WEFT_MOBA_SEQUENCES
 
-#define PAGED GIVEN(cache_lens)
+#ifdef PAGED
+#define IS_PAGED (PAGED != 0)
+#else
+#define IS_PAGED GIVEN(cache_lens)
+#endif
 
 struct Sequence {
   int index, start, end;  // its rows of q
@@ -20,7 +24,7 @@ Sequence sequence_at(int index) {
   s.start = sequence_start(index);
   s.end = sequence_start(index + 1);
   s.shift = 0;
-  if (!PAGED) {
+  if (!IS_PAGED) {
     s.origin = s.start;
     s.keys = s.end;
   } else {
@@ -53,7 +57,7 @@ int sequence_of_token(int token) {
 }
 
 int first_block(int s) {
-  return PAGED ? s * a.blocks_per_sequence : sequence_start(s) / a.block_size + s;
+  return IS_PAGED ? s * a.blocks_per_sequence : sequence_start(s) / a.block_size + s;
 }
 
 int page_in_table(int64_t at_table) {
@@ -69,14 +73,14 @@ int page_of(int sequence, int position) {
 // Where a key or value lies: page x (-1: absent) and slot y.
 ivec2 key_at(int sequence, int position) {
   ivec2 place = ivec2(0, position);
-  if (PAGED) place = ivec2(page_of(sequence, position), position % a.page_size);
+  if (IS_PAGED) place = ivec2(page_of(sequence, position), position % a.page_size);
   return place;
 }
 
 // Where the mean of block `block` of a sequence lies, counted within it. In the cache a page divides a block or the
 // reverse, and the mean lies with the block's last token.
 ivec2 mean_at(Sequence s, int block) {
-  if (!PAGED) return ivec2(0, s.start / a.block_size + s.index + block);
+  if (!IS_PAGED) return ivec2(0, s.start / a.block_size + s.index + block);
   int column = 0, slot = 0;
   if (a.page_size <= a.block_size) {
     column = (block + 1) * (a.block_size / a.page_size) - 1;

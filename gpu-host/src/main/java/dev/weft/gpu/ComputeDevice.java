@@ -24,4 +24,13 @@ public interface ComputeDevice extends BackendDevice {
 
   /** What the device can do. */
   ComputeTraits traits();
+
+  /**
+   * Whether the elements of its matrix units' operands lie as mma.sync of NVIDIA has them, as far
+   * as the driver does not promise it and the device showed it when it was opened ({@code
+   * matrix/layout}): kernels that keep rows of a product in registers count on it.
+   */
+  default boolean hasRowsInQuads() {
+    return false;
+  }
 }

@@ -126,6 +126,12 @@ class KernelsOfRecipesTest {
       return traits;
     }
 
+    /** The other kernels are asked for where there are no units. */
+    @Override
+    public boolean hasRowsInQuads() {
+      return traits.matrixUnits() == MatrixUnits.COOPERATIVE;
+    }
+
     @Override
     public DeviceDescriptor descriptor() {
       throw new UnsupportedOperationException();

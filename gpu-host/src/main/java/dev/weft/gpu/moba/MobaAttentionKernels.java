@@ -19,13 +19,22 @@ record MobaAttentionKernels(ComputeKernel listed, ComputeKernel own, int rows, i
       ComputeDevice device, MobaAttentionSpec spec, MobaTiles tiles, boolean paged) {
     ComputeTraits traits = device.traits();
     Optional<MobaUnitTiles> units = MobaUnitTiles.of(spec, traits);
-    return units.isPresent()
-        ? of(device, units.get(), paged)
-        : of(
-            device,
-            tiles.kernel("moba/attend", "moba_listed", traits),
-            tiles.rows(),
-            tiles.groupSize(traits));
+    if (units.isPresent()) {
+      return of(device, units.get(), paged);
+    }
+    Optional<MobaCooperativeTiles> cooperative = MobaCooperativeTiles.of(spec, device);
+    if (cooperative.isPresent()) {
+      return of(
+          device,
+          cooperative.get().kernel("moba_listed", paged),
+          cooperative.get().rows(),
+          MobaCooperativeTiles.groupSize());
+    }
+    return of(
+        device,
+        tiles.kernel("moba/attend", "moba_listed", traits),
+        tiles.rows(),
+        tiles.groupSize(traits));
   }
 
   /** For lists of a few rows each of a paged launch, where the device has kernels for them. */

@@ -35,22 +35,16 @@ final class MobaForwardRecipe {
 
   private final MobaAttentionSpec spec;
   private final MobaListBuilder lists;
-  private final MobaTiles tiles;
-  private final int groupSize;
   private final ComputeKernel means;
   private final ComputeKernel merge;
   private final Map<Mode, MobaAttentionKernels> attention = new EnumMap<>(Mode.class);
   private final @Nullable MobaAttentionKernels fewRows;
-  private final ComputeKernel selectFew;
-  private final ComputeKernel selectAny;
+  private final MobaSelectionKernels selection;
 
   MobaForwardRecipe(
       ComputeDevice device, MobaAttentionSpec spec, MobaTiles tiles, MobaListBuilder lists) {
     this.spec = spec;
     this.lists = lists;
-    this.tiles = tiles;
-    ComputeTraits traits = device.traits();
-    groupSize = tiles.groupSize(traits);
     for (Mode mode : List.of(Mode.FORWARD, Mode.PAGED)) {
       if (spec.modes().contains(mode)) {
         attention.put(mode, MobaAttentionKernels.of(device, spec, tiles, mode == Mode.PAGED));
@@ -61,18 +55,14 @@ final class MobaForwardRecipe {
             ? MobaAttentionKernels.ofFewRows(device, spec).orElse(null)
             : null;
     List<KernelName> names = new ArrayList<>();
-    KernelName select = tiles.kernel("moba/select", "moba_select_few", traits);
-    names.add(select);
-    names.add(select.function("moba_select_any"));
     names.add(means(spec));
     names.add(
         KernelName.of("moba/merge", "moba_merge")
             .with("TYPE", TensorLayout.typeCode(spec.dataType())));
     List<ComputeKernel> kernels = device.kernels(names);
-    selectFew = kernels.get(0);
-    selectAny = kernels.get(1);
-    means = kernels.get(2);
-    merge = kernels.get(3);
+    means = kernels.get(0);
+    merge = kernels.get(1);
+    selection = MobaSelectionKernels.of(device, spec, tiles);
   }
 
   static KernelName means(MobaAttentionSpec spec) {
@@ -246,8 +236,8 @@ final class MobaForwardRecipe {
           .putInto(to)
           .value(selectionColumns())
           .region(scratch.plus(plan.partsAt())); // heaps, before there are parts
-      ComputeKernel kernel = layout.slots() <= MobaTiles.FEW ? selectFew : selectAny;
-      stream.dispatch(kernel, queryTiles(tiles.rows()), heads, 1, groupSize);
+      ComputeKernel kernel = layout.slots() <= MobaTiles.FEW ? selection.few() : selection.any();
+      stream.dispatch(kernel, queryTiles(selection.rows()), heads, 1, selection.groupSize());
     }
 
     private int selectionColumns() {

@@ -37,38 +37,66 @@ record MobaGradientKernels(
   /** Local memory of NVIDIA's kernels: 128 rows of two tensors, and keys and values that stream. */
   private static final long UNIT_LOCAL_BYTES = 91_000;
 
+  /** Local memory of the kernels of cooperative matrices: 128 rows, or two tensors of 32. */
+  private static final long COOPERATIVE_LOCAL_BYTES = 21_000;
+
   static MobaGradientKernels of(
       ComputeDevice device, MobaAttentionSpec spec, MobaGradientTiles tiles) {
     ComputeTraits traits = device.traits();
     int columns = Math.max(spec.headDim(), spec.valueDim());
-    boolean units =
-        traits.matrixUnits() == MatrixUnits.NVIDIA_MMA
-            && spec.dataType() != DataType.F32
+    boolean narrow = columns <= MOST_UNIT_WIDTH / 2;
+    boolean fits =
+        spec.dataType() != DataType.F32
             && columns <= MOST_UNIT_WIDTH
-            && traits.localBytes() >= UNIT_LOCAL_BYTES
             && traits.mostGroupSize() >= WAVES * WAVE;
-    int keyBlocks = columns <= MOST_UNIT_WIDTH / 2 ? 2 : 1;
-    KernelName name =
-        units
-            ? KernelName.of("moba/backward_mma", "moba_backward_keys")
-                .with("TYPE", TensorLayout.typeCode(spec.dataType()))
-                .with(
-                    "WIDTH", columns <= MOST_UNIT_WIDTH / 2 ? MOST_UNIT_WIDTH / 2 : MOST_UNIT_WIDTH)
-                .with("BLOCKS_K", keyBlocks)
-                .with("WAVES", WAVES)
-                .with("WAVE", WAVE)
-                .with("MATRIX", 1)
-            : tiles.kernel("moba_backward_keys", traits);
+    int blocks = narrow ? 2 : 1; // of 16 rows that a wave has registers for
+    if (fits
+        && traits.matrixUnits() == MatrixUnits.NVIDIA_MMA
+        && traits.localBytes() >= UNIT_LOCAL_BYTES) {
+      return of(
+          device,
+          ofUnits("moba/backward_mma", spec, traits).with("BLOCKS_K", blocks),
+          BLOCK * blocks * WAVES,
+          WAVE_ROWS * WAVES,
+          WAVES * WAVE);
+    }
+    if (fits
+        && traits.matrixUnits() == MatrixUnits.COOPERATIVE
+        && device.hasRowsInQuads()
+        && traits.localBytes() >= COOPERATIVE_LOCAL_BYTES) {
+      int rows = BLOCK * blocks * WAVES;
+      return of(
+          device,
+          ofUnits("moba/backward_units", spec, traits).with("BLOCKS", blocks),
+          rows,
+          rows,
+          WAVES * WAVE);
+    }
+    return of(
+        device,
+        tiles.kernel("moba_backward_keys", traits),
+        tiles.side(),
+        tiles.side(),
+        tiles.groupSize(traits));
+  }
+
+  private static KernelName ofUnits(String source, MobaAttentionSpec spec, ComputeTraits traits) {
+    boolean narrow = Math.max(spec.headDim(), spec.valueDim()) <= MOST_UNIT_WIDTH / 2;
+    return KernelName.of(source, "moba_backward_keys")
+        .with("TYPE", TensorLayout.typeCode(spec.dataType()))
+        .with("WIDTH", narrow ? MOST_UNIT_WIDTH / 2 : MOST_UNIT_WIDTH)
+        .with("WAVES", WAVES)
+        .with("WAVE", WAVE)
+        .with("MATRIX", traits.matrixUnits().code());
+  }
+
+  private static MobaGradientKernels of(
+      ComputeDevice device, KernelName keys, int keysAtOnce, int rowsAtOnce, int groupSize) {
     List<ComputeKernel> kernels =
         device.kernels(
             List.of(
-                name, name.function("moba_backward_listed"), name.function("moba_backward_own")));
+                keys, keys.function("moba_backward_listed"), keys.function("moba_backward_own")));
     return new MobaGradientKernels(
-        kernels.get(0),
-        kernels.get(1),
-        kernels.get(2),
-        units ? BLOCK * keyBlocks * WAVES : tiles.side(),
-        units ? WAVE_ROWS * WAVES : tiles.side(),
-        units ? WAVES * WAVE : tiles.groupSize(traits));
+        kernels.get(0), kernels.get(1), kernels.get(2), keysAtOnce, rowsAtOnce, groupSize);
   }
 }

@@ -16,7 +16,7 @@ import dev.weft.gpu.WaveTileCheck;
  * @param reason why there are none; empty if there are
  */
 record MatrixUnitsCheck(MatrixUnits units, String reason) {
-  private static final String PROPERTY = "weft.vulkan.matrix";
+  static final String PROPERTY = "weft.vulkan.matrix";
   private static final int ROWS = 64;
   private static final int COLUMNS = 32;
 

@@ -35,6 +35,7 @@ public final class VulkanDevice implements ComputeDevice {
   private final Pipelines pipelines;
   private final MemoryPool<DeviceBuffer> pool;
   private final @Nullable DeviceCopy deviceCopy;
+  private final boolean hasRowsInQuads;
   private final ComputeTraits traits;
   private final DeviceDescriptor descriptor;
   private final AtomicBoolean closed = new AtomicBoolean();
@@ -61,6 +62,10 @@ public final class VulkanDevice implements ComputeDevice {
         library.has(MatrixUnitsCheck.kernel(MatrixUnits.COOPERATIVE, 1))
             ? MatrixUnitsCheck.of(this, context.properties().missingMatrices())
             : MatrixUnitsCheck.none("there are no kernels for them");
+    hasRowsInQuads =
+        check.units() == MatrixUnits.COOPERATIVE
+            && MatrixLayoutCheck.isAsked()
+            && MatrixLayoutCheck.hasRowsInQuads(this, library);
     traits = context.properties().traits(check.units());
     descriptor =
         context
@@ -69,7 +74,8 @@ public final class VulkanDevice implements ComputeDevice {
                 index,
                 check.units() == MatrixUnits.NONE
                     ? "not used: " + check.reason()
-                    : "cooperative matrices, proved");
+                    : "cooperative matrices, proved"
+                        + (hasRowsInQuads ? ", rows kept in registers" : ""));
   }
 
   /**
@@ -119,6 +125,11 @@ public final class VulkanDevice implements ComputeDevice {
   @Override
   public ComputeTraits traits() {
     return traits;
+  }
+
+  @Override
+  public boolean hasRowsInQuads() {
+    return hasRowsInQuads;
   }
 
   @Override

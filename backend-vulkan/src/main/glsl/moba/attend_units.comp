@@ -1,0 +1,286 @@
+#version 460
+// Attention of tiles of query rows (attend.comp, which says what comes in and out) for F16 and BF16 on cooperative
+// matrices: what a wave computes stays in its registers.
+//
+// That needs to know where a matrix's elements lie, which Vulkan leaves open. matrix/layout.comp asks the device when it is
+// opened, and these kernels run only where the answer is that of mma.sync: lane l of a wave holds of a 16 x 16 block, of
+// sums and of use A alike, rows l / 4 and l / 4 + 8, and of each the columns 2 (l % 4), 2 (l % 4) + 1 and those 8 further
+// on. So sums of scores, rounded, are element by element the next product's operand, and a row's scores lie in four
+// neighbouring lanes, which exchange their maxima by shuffles.
+//
+// A wave owns 32 rows, two blocks of 16 (one where WIDTH is 256, for the registers). Shared memory has room for the
+// queries and one more tile, where keys and then values take turns; the next tile is on its way to registers meanwhile.
+// Constants: WIDTH (64, 128 or 256), KEYS, WAVES, and ROWS for all of them; PAGED, whether keys lie in the cache.
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_KHR_shader_subgroup_vote : require
+
+#define ROW_PITCH PITCH(WIDTH)
+#define KEYS_AT (ROWS * ROW_PITCH)
+#define TILE_CHUNKS CHUNKS_OF((ROWS + KEYS) * ROW_PITCH)
+#include "../common/matrix.glsl"
+#include "../common/copy.glsl"
+#include "batch.glsl"
+#include "forward.glsl"
+#include "sequences.glsl"
+#include "lists.glsl"
+
+#define GROUP (WAVES * WAVE)
+layout(local_size_x = GROUP) in;
+
+#define WAVE_ROWS (ROWS / WAVES)
+#define BLOCKS_M (WAVE_ROWS / 16)
+#define KEY_BLOCKS (KEYS / 16)
+#define COLUMN_BLOCKS (WIDTH / 16)
+#define WIDTH_CHUNKS (WIDTH / CHUNK)
+#define ROWS_AT_ONCE (GROUP / WIDTH_CHUNKS)
+#define FETCHES (KEYS / ROWS_AT_ONCE)
+#define LAG 8.0
+
+// Of element e of a block: the upper or lower row, and the column.
+#define HALF(e) ((e) / 4)
+#define COLUMN(e, lane) (2 * ((lane) % 4) + (e) % 2 + (e) / 2 % 2 * 8)
+
+shared int64_t query_at[ROWS];
+shared int64_t part_at[ROWS];
+shared ivec2 seen_of[ROWS];
+shared int present[KEYS];
+shared int is_bad;
+
+// What is on its way to the tile, and whether each row of it is there.
+uvec4 ahead[FETCHES];
+bool live[FETCHES];
+
+// Sets out for rows at positions [from, to) of a sequence, zeros for what is left of the tile or absent.
+void fetch(uint64_t base, int64_t page_pitch, int64_t slot_pitch, int sequence, int from, int to, int width, bool aligned,
+           int id) {
+  const int column = id % WIDTH_CHUNKS * CHUNK;
+  const int count = clamp(width - column, 0, CHUNK);
+  [[unroll]] for (int i = 0; i < FETCHES; i++) {
+    const int row = id / WIDTH_CHUNKS + i * ROWS_AT_ONCE;
+    ivec2 place = ivec2(-1, 0);
+    if (row < to - from) place = key_at(sequence, from + row);
+    live[i] = place.x >= 0;
+    ahead[i] = uvec4(0u);
+    if (live[i] && count > 0) {
+      const int64_t element = place.x * page_pitch + place.y * slot_pitch + column;
+      ahead[i] = read_chunk(base + uint64_t(element * 2), count, aligned);
+    }
+  }
+}
+void put_tile(int id) {
+  [[unroll]] for (int i = 0; i < FETCHES; i++) {
+    put_chunk(KEYS_AT + (id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_PITCH + id % WIDTH_CHUNKS * CHUNK, ahead[i]);
+  }
+}
+// Whether any of eight elements is infinite or NaN.
+bool has_bad(uvec4 bits) {
+#if TYPE == TYPE_F16
+  const uint exponent = 0x7c00u;
+#else
+  const uint exponent = 0x7f80u;
+#endif
+  const uvec4 low = bits & exponent, high = (bits >> 16) & exponent;
+  return any(equal(low, uvec4(exponent))) || any(equal(high, uvec4(exponent)));
+}
+
+// The rows of the group's tile meet the keys at positions [begin, end) of a sequence; as attend.comp has it.
+void attend(int kv_head, int sequence, int begin, int end, int all_from, int all_to) {
+  const int id = local_id();
+  const int wave = int(gl_SubgroupID), lane = int(gl_SubgroupInvocationID);
+  const int dim = a.dim, value_dim = a.value_dim;
+  const bool k_aligned = (a.aligned & ALIGNED_K) != 0, v_aligned = (a.aligned & ALIGNED_V) != 0;
+  const int64_t k_page_pitch = a.k_page_pitch, k_slot_pitch = a.k_slot_pitch;
+  const int64_t v_page_pitch = a.v_page_pitch, v_slot_pitch = a.v_slot_pitch;
+  const uint64_t k = a.k + uint64_t(kv_head * a.k_head_pitch * 2), v = a.v + uint64_t(kv_head * a.v_head_pitch * 2);
+  const float scale_log2 = a.scale_log2;
+  if (begin < end) fetch(k, k_page_pitch, k_slot_pitch, sequence, begin, end, dim, k_aligned, id);
+  {
+    const int column = id % WIDTH_CHUNKS * CHUNK;
+    const int count = clamp(dim - column, 0, CHUNK);
+    const uint64_t q = a.q;
+    const bool aligned = (a.aligned & ALIGNED_Q) != 0;
+    [[dont_unroll]] for (int row = id / WIDTH_CHUNKS; row < ROWS; row += ROWS_AT_ONCE) {
+      const int64_t from = query_at[row];
+      uvec4 bits = uvec4(0u);
+      if (from >= 0 && count > 0) bits = read_chunk(q + uint64_t((from + column) * 2), count, aligned);
+      put_chunk(row * ROW_PITCH + column, bits);
+    }
+  }
+
+  const int own_queries = wave * WAVE_ROWS * ROW_PITCH;
+  UNIT_SUMS result[BLOCKS_M * COLUMN_BLOCKS];
+  [[unroll]] for (int i = 0; i < BLOCKS_M * COLUMN_BLOCKS; i++) result[i] = UNIT_SUMS(0.0);
+  float maximum[2 * BLOCKS_M];  // of rows lane / 4 + 8 i of the wave
+  float total[2 * BLOCKS_M];
+  ivec2 seen[2 * BLOCKS_M];
+  [[unroll]] for (int i = 0; i < 2 * BLOCKS_M; i++) {
+    maximum[i] = MINUS_INFINITY;
+    total[i] = 0.0;
+    seen[i] = seen_of[wave * WAVE_ROWS + lane / 4 + 8 * i];
+  }
+
+  // Scores that a scale not above 0 would turn round, or make NaN where they are masked, are scaled at once.
+  const float scale = scale_log2 > 0.0 ? scale_log2 : 1.0;
+  [[dont_unroll]] for (int from = begin; from < end; from += KEYS) {
+    barrier();  // everybody is done with the tile
+    put_tile(id);
+#if PAGED
+    if (id % WIDTH_CHUNKS == 0) {
+      [[unroll]] for (int i = 0; i < FETCHES; i++) present[id / WIDTH_CHUNKS + i * ROWS_AT_ONCE] = live[i] ? 1 : 0;
+    }
+#endif
+    if (id == 0) is_bad = 0;
+    barrier();
+    fetch(v, v_page_pitch, v_slot_pitch, sequence, from, end, value_dim, v_aligned, id);
+
+    UNIT_SUMS s[BLOCKS_M * KEY_BLOCKS];
+    [[unroll]] for (int i = 0; i < BLOCKS_M * KEY_BLOCKS; i++) s[i] = UNIT_SUMS(0.0);
+    [[unroll]] for (int c = 0; c < WIDTH; c += 16) {
+      UNIT_A x[BLOCKS_M];
+      [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
+        coopMatLoad(x[i], tile_memory, uint(own_queries + i * 16 * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+      }
+      [[unroll]] for (int j = 0; j < KEY_BLOCKS; j++) {
+        UNIT_B y;
+        coopMatLoad(y, tile_memory, (KEYS_AT + j * 16 * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS);
+        [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
+          s[i * KEY_BLOCKS + j] = coopMatMulAdd(x[i], y, s[i * KEY_BLOCKS + j]);
+        }
+      }
+    }
+
+    if (scale_log2 <= 0.0) {
+      [[unroll]] for (int b = 0; b < BLOCKS_M * KEY_BLOCKS; b++) {
+        [[unroll]] for (int e = 0; e < 8; e++) s[b][e] *= scale_log2;
+      }
+    }
+    const bool is_masked = IS_PAGED || from < all_from || from + KEYS - 1 > all_to;
+    if (is_masked) {
+      [[unroll]] for (int b = 0; b < BLOCKS_M * KEY_BLOCKS; b++) {
+        [[unroll]] for (int e = 0; e < 8; e++) {
+          const int i = b / KEY_BLOCKS * 2 + HALF(e);
+          const int key = b % KEY_BLOCKS * 16 + COLUMN(e, lane);
+          bool sees = from + key >= seen[i].x && from + key <= seen[i].y;
+#if PAGED
+          sees = sees && present[key] != 0;
+#endif
+          s[b][e] = sees ? s[b][e] : MINUS_INFINITY;
+        }
+      }
+    }
+
+    // Weights are relative to a maximum that may lag behind by a factor of 2^LAG: sums are rarely scaled anew.
+    float highest[2 * BLOCKS_M];
+    bool grows = false;
+    [[unroll]] for (int i = 0; i < 2 * BLOCKS_M; i++) {
+      float high = MINUS_INFINITY;
+      [[unroll]] for (int n = 0; n < KEY_BLOCKS * 4; n++) {
+        high = max(high, s[i / 2 * KEY_BLOCKS + n / 4][i % 2 * 4 + n % 4]);
+      }
+      high = max(high, subgroupShuffleXor(high, 1));
+      high = max(high, subgroupShuffleXor(high, 2));
+      highest[i] = high * scale;
+      grows = grows || highest[i] > maximum[i] + LAG;
+    }
+    if (subgroupAny(grows)) {
+      [[unroll]] for (int i = 0; i < 2 * BLOCKS_M; i++) {
+        const float high = highest[i] > maximum[i] + LAG ? highest[i] : maximum[i];
+        const float factor = high == MINUS_INFINITY ? 1.0 : exp2(maximum[i] - high);
+        maximum[i] = high;
+        total[i] *= factor;
+        [[unroll]] for (int n = 0; n < COLUMN_BLOCKS * 4; n++) {
+          result[i / 2 * COLUMN_BLOCKS + n / 4][i % 2 * 4 + n % 4] *= factor;
+        }
+      }
+    }
+    [[unroll]] for (int i = 0; i < 2 * BLOCKS_M; i++) {
+      const float base = maximum[i] == MINUS_INFINITY ? 0.0 : -maximum[i];  // nothing seen yet: all weights become 0
+      [[unroll]] for (int n = 0; n < KEY_BLOCKS * 4; n++) {
+        const float p = exp2(fma(s[i / 2 * KEY_BLOCKS + n / 4][i % 2 * 4 + n % 4], scale, base));
+        s[i / 2 * KEY_BLOCKS + n / 4][i % 2 * 4 + n % 4] = p;
+        total[i] += p;
+      }
+    }
+
+    // What a row does not see has weight 0, and 0 times NaN is NaN: so values of a masked tile are looked through.
+    bool bad = false;
+    if (is_masked) {
+      [[unroll]] for (int i = 0; i < FETCHES; i++) bad = bad || has_bad(ahead[i]);
+    }
+    barrier();  // everybody is done with the keys
+    put_tile(id);
+    if (bad) is_bad = 1;
+    barrier();
+    if (from + KEYS < end) fetch(k, k_page_pitch, k_slot_pitch, sequence, from + KEYS, end, dim, k_aligned, id);
+
+    if (is_bad == 0) {
+      [[unroll]] for (int j = 0; j < KEY_BLOCKS; j++) {
+        UNIT_A p[BLOCKS_M];
+        [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
+          [[unroll]] for (int e = 0; e < 8; e++) p[i][e] = UNIT_VALUE(s[i * KEY_BLOCKS + j][e]);
+        }
+        [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {
+          UNIT_B y;
+          coopMatLoad(y, tile_memory, (KEYS_AT + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+          [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
+            result[i * COLUMN_BLOCKS + c] = coopMatMulAdd(p[i], y, result[i * COLUMN_BLOCKS + c]);
+          }
+        }
+      }
+    } else {
+      // Key after key, leaving out what a row does not see. Columns 2 (key % 8 / 2) and the next of a row lie in the
+      // lane of the row's four that has this number.
+      [[unroll]] for (int part = 0; part < KEYS / 8; part++) {
+        [[dont_unroll]] for (int n = 0; n < 8; n++) {
+          const int key = part * 8 + n;
+          const int source = (lane & ~3) | n / 2;
+          [[unroll]] for (int i = 0; i < 2 * BLOCKS_M; i++) {
+            const int b = i / 2 * KEY_BLOCKS + part / 2, e = i % 2 * 4 + part % 2 * 2;
+            const float even = subgroupShuffle(s[b][e], source);
+            const float odd = subgroupShuffle(s[b][e + 1], source);
+            const float p = n % 2 != 0 ? odd : even;
+            if (from + key >= seen[i].x && from + key <= seen[i].y) {
+              [[unroll]] for (int m = 0; m < COLUMN_BLOCKS * 4; m++) {
+                const int element = i % 2 * 4 + m % 4;
+                result[i / 2 * COLUMN_BLOCKS + m / 4][element] +=
+                    p * value_at(KEYS_AT + key * ROW_PITCH + m / 4 * 16 + COLUMN(element, lane));
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // A wave's parts take the place of its own query rows, so that rows leave in whole chunks.
+  [[unroll]] for (int i = 0; i < 2 * BLOCKS_M; i++) {
+    float sum = total[i];
+    sum += subgroupShuffleXor(sum, 1);
+    sum += subgroupShuffleXor(sum, 2);
+    total[i] = sum;
+  }
+  barrier();
+  [[unroll]] for (int i = 0; i < 2 * BLOCKS_M; i++) {
+    const int row = wave * WAVE_ROWS + lane / 4 + 8 * i;
+    const float inverse = total[i] == 0.0 ? 0.0 : 1.0 / total[i];  // 0: every key is absent, or has no weight
+    [[unroll]] for (int n = 0; n < COLUMN_BLOCKS * 4; n += 2) {
+      const int element = i % 2 * 4 + n % 4;
+      const int b = i / 2 * COLUMN_BLOCKS + n / 4;
+      put_word((row * ROW_PITCH + n / 4 * 16 + COLUMN(element, lane)) / 2,
+               narrow2(vec2(result[b][element], result[b][element + 1]) * inverse, TYPE));
+    }
+    if (lane % 4 == 0 && part_at[row] >= 0) store_float2(a.part_sums, part_at[row], vec2(maximum[i], total[i]));
+  }
+  barrier();
+  const int column = id % WIDTH_CHUNKS * CHUNK;
+  if (column < value_dim) {
+    [[dont_unroll]] for (int row = id / WIDTH_CHUNKS; row < ROWS; row += ROWS_AT_ONCE) {
+      if (part_at[row] >= 0) {
+        Words4(at(a.parts, part_at[row] * a.part_pitch + column, 2)).v = chunk_at(row * ROW_PITCH + column);
+      }
+    }
+  }
+}
+
+#include "attend.glsl"

@@ -1,0 +1,78 @@
+#version 460
+// Selection (select.comp) for F16 and BF16 on cooperative matrices: scores are multiplied there and stored to shared memory,
+// where the rest is as in the plain kernels. Constants: WIDTH, ROWS, KEYS, WAVES.
+#define ROW_PITCH PITCH(WIDTH)
+#define KEYS_AT (ROWS * ROW_PITCH)
+#define SCORE_PITCH (KEYS + 4)
+#define SCORES_AT ((ROWS + KEYS) * ROW_PITCH / 2)  // in words
+#define TILE_CHUNKS (((ROWS + KEYS) * ROW_PITCH / 2 + ROWS * SCORE_PITCH) / 4)
+#include "../common/matrix.glsl"
+#include "../common/copy.glsl"
+#include "batch.glsl"
+#include "select_arguments.glsl"
+TAKES_ARGUMENTS;
+
+#define FEW 8
+#define GROUP (WAVES * WAVE)
+layout(local_size_x = GROUP) in;
+#include "sequences.glsl"
+
+#define WIDTH_CHUNKS (WIDTH / CHUNK)
+#define ROWS_AT_ONCE (GROUP / WIDTH_CHUNKS)
+#define SCORE_ROWS (ROWS / 16)
+#define SCORE_TILES (SCORE_ROWS * (KEYS / 16))
+#define SEGMENTS (GROUP / ROWS)
+#define SEGMENT (KEYS / SEGMENTS)
+
+#define SCORE_AT(row, i) float_at(SCORES_AT + (row) * SCORE_PITCH + (i))
+#define PUT_SCORE(row, i, v) put_float(SCORES_AT + (row) * SCORE_PITCH + (i), v)
+#define BEST_AT(i) word_at(i)
+#define PUT_BEST(i, v) put_word(i, v)
+
+shared int64_t query_at[ROWS];
+
+void load_rows(int id) {
+  const int column = id % WIDTH_CHUNKS * CHUNK;
+  const int count = clamp(a.dim - column, 0, CHUNK);
+  const bool aligned = (a.aligned & ALIGNED_Q) != 0;
+  [[dont_unroll]] for (int row = id / WIDTH_CHUNKS; row < ROWS; row += ROWS_AT_ONCE) {
+    const int64_t from = query_at[row];
+    uvec4 bits = uvec4(0u);
+    if (from >= 0 && count > 0) bits = read_chunk(a.q + uint64_t((from + column) * 2), count, aligned);
+    put_chunk(row * ROW_PITCH + column, bits);
+  }
+}
+
+// Scores of a tile of means with the group's rows. Ends behind a barrier.
+void score_means(Sequence s, int kv_head, int from, int to, int id) {
+  const int column = id % WIDTH_CHUNKS * CHUNK;
+  const int count = clamp(a.dim - column, 0, CHUNK);
+  const bool aligned = (a.aligned & ALIGNED_MEANS) != 0;
+  [[dont_unroll]] for (int row = id / WIDTH_CHUNKS; row < KEYS; row += ROWS_AT_ONCE) {
+    uvec4 bits = uvec4(0u);
+    if (from + row < to && count > 0) {
+      const ivec2 place = mean_at(s, from + row);
+      if (place.x >= 0) {
+        const int64_t element = place.x * a.means_page_pitch + place.y * a.means_slot_pitch + kv_head * a.means_head_pitch;
+        bits = read_chunk(a.means + uint64_t((element + column) * 2), count, aligned);
+      }
+    }
+    put_chunk(KEYS_AT + row * ROW_PITCH + column, bits);
+  }
+  barrier();
+  for (int tile = id / WAVE; tile < SCORE_TILES; tile += WAVES) {
+    const int first_row = tile % SCORE_ROWS * 16, first_key = tile / SCORE_ROWS * 16;
+    UNIT_SUMS sums = UNIT_SUMS(0.0);
+    [[unroll]] for (int c = 0; c < WIDTH; c += 16) {
+      UNIT_A x;
+      UNIT_B y;
+      coopMatLoad(x, tile_memory, uint(first_row * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+      coopMatLoad(y, tile_memory, uint(KEYS_AT + first_key * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS);
+      sums = coopMatMulAdd(x, y, sums);
+    }
+    coopMatStore(sums, tile_memory, uint(SCORES_AT + first_row * SCORE_PITCH + first_key) / 4, SCORE_PITCH / 4, BY_ROWS);
+  }
+  barrier();
+}
+
+#include "select.glsl"
