@@ -46,12 +46,8 @@ record MobaSelectionKernels(ComputeKernel few, ComputeKernel any, int rows, int 
                 .with("ROWS", rows)
                 .with("KEYS", KEYS)
             : tiles.kernel("moba/select", "moba_select_few", traits);
-    List<ComputeKernel> kernels =
-        device.kernels(List.of(name, name.function("moba_select_any")));
+    List<ComputeKernel> kernels = device.kernels(List.of(name, name.function("moba_select_any")));
     return new MobaSelectionKernels(
-        kernels.get(0),
-        kernels.get(1),
-        rows,
-        cooperative ? WAVES * WAVE : tiles.groupSize(traits));
+        kernels.get(0), kernels.get(1), rows, cooperative ? WAVES * WAVE : tiles.groupSize(traits));
   }
 }
