@@ -20,7 +20,11 @@ record MobaAttentionKernels(ComputeKernel listed, ComputeKernel own, int rows, i
     ComputeTraits traits = device.traits();
     Optional<MobaUnitTiles> units = MobaUnitTiles.of(spec, traits);
     if (units.isPresent()) {
-      return of(device, units.get(), paged);
+      return of(
+          device,
+          units.get().kernel("moba_listed", paged),
+          units.get().rows(),
+          MobaUnitTiles.groupSize());
     }
     Optional<MobaCooperativeTiles> cooperative = MobaCooperativeTiles.of(spec, device);
     if (cooperative.isPresent()) {
@@ -35,16 +39,6 @@ record MobaAttentionKernels(ComputeKernel listed, ComputeKernel own, int rows, i
         tiles.kernel("moba/attend", "moba_listed", traits),
         tiles.rows(),
         tiles.groupSize(traits));
-  }
-
-  /** For lists of a few rows each of a paged launch, where the device has kernels for them. */
-  static Optional<MobaAttentionKernels> ofFewRows(ComputeDevice device, MobaAttentionSpec spec) {
-    return MobaUnitTiles.ofFewRows(spec, device.traits()).map(tiles -> of(device, tiles, true));
-  }
-
-  private static MobaAttentionKernels of(
-      ComputeDevice device, MobaUnitTiles tiles, boolean paged) {
-    return of(device, tiles.kernel("moba_listed", paged), tiles.rows(), tiles.groupSize());
   }
 
   private static MobaAttentionKernels of(

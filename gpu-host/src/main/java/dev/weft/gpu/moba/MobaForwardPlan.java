@@ -13,7 +13,7 @@ import dev.weft.moba.MobaAttentionSpec.Mode;
  * @param meanPitch columns of a row of means; 0 if means lie in the cache
  * @param elementBytes of the storage type
  * @param kvHeads all key-value heads
- * @param tileRows rows of a tile of a list, at least
+ * @param tileRows rows of a tile of a list
  * @param bytes scratch of any launch that is not larger
  */
 record MobaForwardPlan(
@@ -107,13 +107,8 @@ record MobaForwardPlan(
 
   /** Tiles of the lists of so many heads at most. */
   long mostTiles(int heads) {
-    return mostTiles(heads, tileRows);
-  }
-
-  /** The same for tiles of so many rows. */
-  long mostTiles(int heads, int rows) {
     long entries = lists.entriesPerHead();
-    return heads * (entries / rows + Math.min(lists.blocks(), entries));
+    return heads * (entries / tileRows + Math.min(lists.blocks(), entries));
   }
 
   /** Selections of all heads, so that those of a group lie as a caller's do. */

@@ -6,7 +6,6 @@ import dev.weft.gpu.Arguments;
 import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
-import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.Region;
 import dev.weft.gpu.TensorLayout;
@@ -20,7 +19,6 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The forward pass over packed sequences or the paged cache. Tables and means, then for each group
@@ -38,7 +36,6 @@ final class MobaForwardRecipe {
   private final ComputeKernel means;
   private final ComputeKernel merge;
   private final Map<Mode, MobaAttentionKernels> attention = new EnumMap<>(Mode.class);
-  private final @Nullable MobaAttentionKernels fewRows;
   private final MobaSelectionKernels selection;
 
   MobaForwardRecipe(
@@ -50,10 +47,6 @@ final class MobaForwardRecipe {
         attention.put(mode, MobaAttentionKernels.of(device, spec, tiles, mode == Mode.PAGED));
       }
     }
-    fewRows =
-        spec.modes().contains(Mode.PAGED)
-            ? MobaAttentionKernels.ofFewRows(device, spec).orElse(null)
-            : null;
     List<KernelName> names = new ArrayList<>();
     names.add(means(spec));
     names.add(
@@ -70,22 +63,8 @@ final class MobaForwardRecipe {
         .with("TYPE", TensorLayout.typeCode(spec.dataType()));
   }
 
-  /** A pure function of sizes that grows with them: it has room for the tiles of either kernels. */
   MobaForwardPlan plan(Mode mode, Limits limits) {
-    int rows = attention(mode).rows();
-    return MobaForwardPlan.of(
-        spec,
-        mode,
-        limits,
-        mode == Mode.PAGED && fewRows != null ? Math.min(rows, fewRows.rows()) : rows);
-  }
-
-  /** Those for a few rows where a sequence has no more on average, as decoding does. */
-  private MobaAttentionKernels attention(Mode mode, Limits limits) {
-    long rows = limits.tokens() * (spec.heads() / spec.kvHeads());
-    return mode == Mode.PAGED && fewRows != null && rows <= limits.sequences() * fewRows.rows()
-        ? fewRows
-        : attention(mode);
+    return MobaForwardPlan.of(spec, mode, limits, attention(mode).rows());
   }
 
   private MobaAttentionKernels attention(Mode mode) {
@@ -119,7 +98,7 @@ final class MobaForwardRecipe {
     }
     new Run(
             ComputeStream.of(context),
-            attention(mode, limits),
+            attention(mode),
             plan(mode, limits),
             new Region(memory, context.workspaceOffset()),
             tensors)
@@ -174,7 +153,7 @@ final class MobaForwardRecipe {
               heads,
               attention.rows(),
               scratch.plus(plan.listOfTileAt()),
-              plan.mostTiles(heads, attention.rows()));
+              plan.mostTiles(heads));
           listed(first, heads);
         }
         own(first, heads);
@@ -272,12 +251,7 @@ final class MobaForwardRecipe {
           .region(listScratch.plus(layout.entriesAt()))
           .value(layout.entriesPerHead())
           .value(layout.blocks());
-      stream.dispatch(
-          attention.listed(),
-          plan.mostTiles(heads, attention.rows()),
-          1,
-          1,
-          attention.groupSize());
+      stream.dispatch(attention.listed(), plan.mostTiles(heads), 1, 1, attention.groupSize());
     }
 
     private void own(int first, int heads) {

@@ -16,14 +16,10 @@ import java.util.Optional;
  * @param width columns of a tile: 64, 128 or 256
  * @param rows queries of a tile
  * @param keys keys of a tile
- * @param waves waves of a group
  */
-record MobaUnitTiles(DataType type, int width, int rows, int keys, int waves) {
+record MobaUnitTiles(DataType type, int width, int rows, int keys) {
   private static final int WAVES = 4;
   private static final int WAVE = 32;
-
-  /** The fewest rows of a tile: those of one product. */
-  private static final int FEWEST_ROWS = 16;
 
   /** Tiles of keys that are in local memory, and of keys and values together. */
   private static final int KEY_TILES = 2;
@@ -37,20 +33,12 @@ record MobaUnitTiles(DataType type, int width, int rows, int keys, int waves) {
     int width = width(spec);
     return usable(
         switch (width) {
-          case 64 -> new MobaUnitTiles(type, width, 128, 32, WAVES);
-          case 128 -> new MobaUnitTiles(type, width, 128, 64, WAVES);
-          default -> new MobaUnitTiles(type, width, 64, 16, WAVES);
+          case 64 -> new MobaUnitTiles(type, width, 128, 32);
+          case 128 -> new MobaUnitTiles(type, width, 128, 64);
+          default -> new MobaUnitTiles(type, width, 64, 16);
         },
         spec,
         traits);
-  }
-
-  /** The same for lists of a few rows each, as decoding makes them. */
-  static Optional<MobaUnitTiles> ofFewRows(MobaAttentionSpec spec, ComputeTraits traits) {
-    int width = width(spec);
-    int keys = width <= 128 ? 64 : 32;
-    return usable(
-        new MobaUnitTiles(spec.dataType(), width, FEWEST_ROWS, keys, 1), spec, traits);
   }
 
   private static int width(MobaAttentionSpec spec) {
@@ -65,12 +53,12 @@ record MobaUnitTiles(DataType type, int width, int rows, int keys, int waves) {
             && spec.dataType() != DataType.F32
             && Math.max(spec.headDim(), spec.valueDim()) <= MobaTiles.MOST_WIDTH
             && tiles.localBytes() <= traits.localBytes()
-            && tiles.groupSize() <= traits.mostGroupSize();
+            && groupSize() <= traits.mostGroupSize();
     return fits ? Optional.of(tiles) : Optional.empty();
   }
 
-  int groupSize() {
-    return waves * WAVE;
+  static int groupSize() {
+    return WAVES * WAVE;
   }
 
   /** Names a kernel with these tiles. */
@@ -80,7 +68,7 @@ record MobaUnitTiles(DataType type, int width, int rows, int keys, int waves) {
         .with("WIDTH", width)
         .with("ROWS", rows)
         .with("KEYS", keys)
-        .with("WAVES", waves)
+        .with("WAVES", WAVES)
         .with("WAVE", WAVE)
         .with("MATRIX", 1)
         .with("PAGED", paged ? 1 : 0);
