@@ -12,8 +12,11 @@
 #if TYPE == TYPE_BF16
 #extension GL_EXT_bfloat16 : require
 #define UNIT_VALUE bfloat16_t
+// The conversion may cut off (one of NVIDIA's drivers was seen to), so what it gets is a value of the type already.
+#define TO_UNIT(v) bfloat16_t(rounded_to(v, TYPE_BF16))
 #else
 #define UNIT_VALUE float16_t
+#define TO_UNIT(v) float16_t(v)
 #endif
 #define UNIT_A coopmat<UNIT_VALUE, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
 #define UNIT_B coopmat<UNIT_VALUE, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB>

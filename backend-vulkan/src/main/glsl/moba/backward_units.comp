@@ -253,8 +253,8 @@ void main() {
             weight = seen ? weight : 0.0;
             slope = seen ? slope : 0.0;
           }
-          p[i][e] = UNIT_VALUE(weight);
-          d[i][e] = UNIT_VALUE(slope);
+          p[i][e] = TO_UNIT(weight);
+          d[i][e] = TO_UNIT(slope);
         }
       }
       [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {
@@ -338,7 +338,7 @@ void meet_keys(int kv_head, int begin, int end, int id) {
           const int r = 2 * i + HALF(e);
           float slope = exp2(s[i][e] * scale_log2 - stats[r].x) * (ds[i][e] - stats[r].y);
           if (is_masked) slope = key <= reach[r] && key < end ? slope : 0.0;
-          d[i][e] = UNIT_VALUE(slope);
+          d[i][e] = TO_UNIT(slope);
         }
       }
       [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {

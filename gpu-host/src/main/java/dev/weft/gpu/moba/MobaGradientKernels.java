@@ -63,6 +63,7 @@ record MobaGradientKernels(
     if (fits
         && traits.matrixUnits() == MatrixUnits.COOPERATIVE
         && device.hasRowsInQuads()
+        && (spec.dataType() == DataType.F16 || device.triesUnproved())
         && traits.localBytes() >= COOPERATIVE_LOCAL_BYTES) {
       int rows = BLOCK * blocks * WAVES;
       return of(

@@ -26,11 +26,6 @@ final class MatrixLayoutCheck {
 
   private MatrixLayoutCheck() {}
 
-  /** Kernels that count on it were compiled and never run: they are for trials. */
-  static boolean isAsked() {
-    return System.getProperty(MatrixUnitsCheck.PROPERTY, "").equals("rows");
-  }
-
   private static KernelName kernel(int type) {
     return KernelName.of("matrix/layout", "layout_of_blocks")
         .with("TYPE", type)

@@ -63,9 +63,7 @@ public final class VulkanDevice implements ComputeDevice {
             ? MatrixUnitsCheck.of(this, context.properties().missingMatrices())
             : MatrixUnitsCheck.none("there are no kernels for them");
     hasRowsInQuads =
-        check.units() == MatrixUnits.COOPERATIVE
-            && MatrixLayoutCheck.isAsked()
-            && MatrixLayoutCheck.hasRowsInQuads(this, library);
+        check.units() == MatrixUnits.COOPERATIVE && MatrixLayoutCheck.hasRowsInQuads(this, library);
     traits = context.properties().traits(check.units());
     descriptor =
         context
@@ -130,6 +128,11 @@ public final class VulkanDevice implements ComputeDevice {
   @Override
   public boolean hasRowsInQuads() {
     return hasRowsInQuads;
+  }
+
+  @Override
+  public boolean triesUnproved() {
+    return System.getProperty(MatrixUnitsCheck.PROPERTY, "").equals("trial");
   }
 
   @Override
