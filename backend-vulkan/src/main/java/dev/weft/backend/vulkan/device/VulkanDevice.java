@@ -147,6 +147,7 @@ public final class VulkanDevice implements ComputeDevice {
 
   @Override
   public List<ComputeKernel> kernels(List<KernelName> names) {
+    checkOpen();
     List<ComputeKernel> kernels = List.copyOf(pipelines.kernels(names));
     context.messages().check();
     return kernels;
@@ -154,6 +155,7 @@ public final class VulkanDevice implements ComputeDevice {
 
   @Override
   public BackendMemory allocate(long bytes) {
+    checkOpen();
     MemoryPool.Block<DeviceBuffer> block = pool.take(bytes);
     DeviceBuffer buffer = block.handle();
     return new VulkanMemory(buffer.handle(), 0, buffer.address(), bytes, () -> pool.give(block));
@@ -161,11 +163,13 @@ public final class VulkanDevice implements ComputeDevice {
 
   @Override
   public BackendHostMemory allocateHost(long bytes) {
+    checkOpen();
     return new VulkanHostMemory(context, bytes);
   }
 
   @Override
   public BackendStream newStream() {
+    checkOpen();
     return new VulkanStream(context, pipelines.layout(), deviceCopy);
   }
 
@@ -203,6 +207,13 @@ public final class VulkanDevice implements ComputeDevice {
       // The JVM is shutting down, and the hook finds nothing left to do.
     }
     context.messages().check();
+  }
+
+  /** A program that is told to end may go on in its threads while the device is released. */
+  private void checkOpen() {
+    if (closed.get()) {
+      throw new IllegalStateException("the Vulkan device is closed");
+    }
   }
 
   /** In order: streams, pipelines, memory, device, instance. */

@@ -74,6 +74,9 @@ public record DeviceProperties(
   private static final int VENDOR_INTEL = 0x8086;
   private static final int USUAL_COMPUTE_UNITS = 16;
 
+  /** Shared memory that recipes may count on: there are no modules for tiles that need more. */
+  private static final long MOST_LOCAL_BYTES = 64 << 10;
+
   /** Of the tiles that modules are compiled with, whatever the subgroups of the device. */
   private static final int WAVE = 32;
 
@@ -325,7 +328,7 @@ public record DeviceProperties(
     return new ComputeTraits(
         limits.computeUnits,
         limits.mostGroupSize,
-        limits.localBytes,
+        Math.min(limits.localBytes, MOST_LOCAL_BYTES),
         units,
         WAVE,
         kind == Kind.CPU);
