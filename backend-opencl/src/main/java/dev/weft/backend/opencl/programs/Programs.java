@@ -33,6 +33,7 @@ import org.jspecify.annotations.Nullable;
 public final class Programs {
   private static final String STANDARD = "-cl-std=CL1.2";
   private static final int MOST_THREADS = 4;
+  private static final int MOST_ATTEMPTS = 3;
   private static final int LOG_LINES = 12;
 
   private final DeviceProperties device;
@@ -195,17 +196,30 @@ public final class Programs {
 
   private cl_program ofSource(Key key, String source, String options) {
     int[] code = new int[1];
-    cl_program program =
-        CL.clCreateProgramWithSource(context, 1, new String[] {source}, null, code);
-    Status.check("clCreateProgramWithSource", code[0]);
-    cl_device_id[] devices = {device.id()};
-    int built = CL.clBuildProgram(program, 1, devices, options, null, null);
-    if (built != Status.SUCCESS) {
+    for (int attempt = 1; ; attempt++) {
+      cl_program program =
+          CL.clCreateProgramWithSource(context, 1, new String[] {source}, null, code);
+      Status.check("clCreateProgramWithSource", code[0]);
+      cl_device_id[] devices = {device.id()};
+      int built = CL.clBuildProgram(program, 1, devices, options, null, null);
+      if (built == Status.SUCCESS) {
+        return program;
+      }
       String log = log(program);
       release(program);
-      throw refused(key, source, options, built, log);
+      if (attempt == MOST_ATTEMPTS || !lostItsFile(log)) {
+        throw refused(key, source, options, built, log);
+      }
     }
-    return program;
+  }
+
+  /**
+   * Whether a compiler made of LLVM (PoCL's) says that the file it was writing is gone. LLVM
+   * removes such files in a handler of signals, which it puts before that of the JVM, to which some
+   * of these signals are everyday work. That was seen once, and has nothing to do with the program.
+   */
+  static boolean lostItsFile(String log) {
+    return log.contains("unable to rename temporary");
   }
 
   private DeviceException refused(Key key, String source, String options, int code, String log) {
