@@ -162,6 +162,12 @@ public sealed interface Arithmetic permits ScalarArithmetic, VectorArithmetic {
   void exp(float[] x, int at, int count);
 
   /**
+   * The same bit for bit, one by one, for a few numbers between other work: in a caller that C2
+   * compiles before it has seen the loop run, vectors of it would be objects.
+   */
+  void expOfFew(float[] x, int at, int count);
+
+  /**
    * One step of an online softmax for each lane of a panel of scores: scales the scores, raises the
    * running maxima, replaces scores by exp(score - maximum), and adds to the running sums.
    * Probabilities below 2^-126 become 0.

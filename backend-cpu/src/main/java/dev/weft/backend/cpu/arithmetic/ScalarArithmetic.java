@@ -188,6 +188,11 @@ final class ScalarArithmetic implements Arithmetic {
   }
 
   @Override
+  public void expOfFew(float[] x, int at, int count) {
+    exp(x, at, count);
+  }
+
+  @Override
   public void silu(float[] x, int at, int count) {
     for (int i = at; i < at + count; i++) {
       x[i] = x[i] / (1 + ScalarExponential.of(-x[i]));

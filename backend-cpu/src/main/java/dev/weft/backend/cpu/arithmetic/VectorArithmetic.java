@@ -326,6 +326,13 @@ final class VectorArithmetic implements Arithmetic {
   }
 
   @Override
+  public void expOfFew(float[] x, int at, int count) {
+    for (int i = at; i < at + count; i++) {
+      x[i] = Exponential.of(x[i]);
+    }
+  }
+
+  @Override
   public void silu(float[] x, int at, int count) {
     int i = 0;
     for (; i <= count - LENGTH; i += LENGTH) {

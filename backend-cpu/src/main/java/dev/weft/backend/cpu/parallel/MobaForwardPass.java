@@ -212,8 +212,7 @@ final class MobaForwardPass {
         factors[count + lane] = batchMax[lane] - reference;
         max[readers[from + lane]] = highest;
       }
-      // One call: C2 stops inlining in larger methods, and each vector becomes an object.
-      arithmetic.exp(factors, 0, 2 * count);
+      arithmetic.expOfFew(factors, 0, 2 * count);
       for (int lane = 0; lane < count; lane++) {
         int row = readers[from + lane];
         float before = factors[lane];

@@ -220,6 +220,9 @@ class ArithmeticTest {
       for (int count : new int[] {1, length - at}) {
         float[] exp = x.clone();
         arithmetic.exp(exp, at, count);
+        float[] few = x.clone();
+        arithmetic.expOfFew(few, at, count);
+        assertArrayEquals(exp, few);
         float[] silu = x.clone();
         arithmetic.silu(silu, at, count);
         float[] slope = y.clone();
