@@ -45,8 +45,7 @@ record GroupTile(
     // NVIDIA's not for their arithmetic, but as copies to local memory are asynchronous there.
     boolean asynchronous = traits.matrixUnits() == MatrixUnits.NVIDIA_MMA;
     MatrixUnits units = asynchronous ? MatrixUnits.NVIDIA_MMA : MatrixUnits.NONE;
-    if (traits.localBytes() >= MUCH_LOCAL_BYTES
-        && traits.matrixUnits() != MatrixUnits.COOPERATIVE) { // Vulkan's are compiled ahead
+    if (traits.localBytes() >= MUCH_LOCAL_BYTES) {
       // 64 rows: less of an expert's last tile is idle.
       return List.of(
           new GroupTile(type, units, wave, 16, 32, 16, 64, 32, asynchronous ? 3 : 2),
