@@ -33,12 +33,4 @@ public interface ComputeDevice extends BackendDevice {
   default boolean hasRowsInQuads() {
     return false;
   }
-
-  /**
-   * Whether kernels may be chosen that have not yet passed the suite on a device of their kind: the
-   * user asked to try them.
-   */
-  default boolean triesUnproved() {
-    return false;
-  }
 }

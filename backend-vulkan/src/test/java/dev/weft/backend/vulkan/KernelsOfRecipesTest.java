@@ -135,11 +135,6 @@ class KernelsOfRecipesTest {
     }
 
     @Override
-    public boolean triesUnproved() {
-      return hasRowsInQuads();
-    }
-
-    @Override
     public DeviceDescriptor descriptor() {
       throw new UnsupportedOperationException();
     }

@@ -63,7 +63,6 @@ record MobaGradientKernels(
     if (fits
         && traits.matrixUnits() == MatrixUnits.COOPERATIVE
         && device.hasRowsInQuads()
-        && (spec.dataType() == DataType.F16 || device.triesUnproved())
         && traits.localBytes() >= COOPERATIVE_LOCAL_BYTES) {
       int rows = BLOCK * blocks * WAVES;
       return of(

@@ -131,11 +131,6 @@ public final class VulkanDevice implements ComputeDevice {
   }
 
   @Override
-  public boolean triesUnproved() {
-    return System.getProperty(MatrixUnitsCheck.PROPERTY, "").equals("trial");
-  }
-
-  @Override
   public Support supports(OperationSpec<?> spec) {
     return operations.supports(traits, spec);
   }
