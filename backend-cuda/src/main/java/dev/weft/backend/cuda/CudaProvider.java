@@ -1,17 +1,14 @@
 package dev.weft.backend.cuda;
 
-import dev.weft.BackendUnavailableException;
 import dev.weft.DeviceOptions;
-import dev.weft.WeftException;
 import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.device.GpuProperties;
 import dev.weft.backend.cuda.driver.Driver;
 import dev.weft.backend.cuda.kernels.KernelManifest;
+import dev.weft.gpu.GpuProvider;
+import dev.weft.gpu.NotUsableException;
 import dev.weft.spi.BackendDevice;
 import dev.weft.spi.DeviceDescriptor;
-import dev.weft.spi.KernelProvider;
-import dev.weft.spi.Probe;
-import dev.weft.spi.SpiVersion;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -23,63 +20,42 @@ import java.util.Map;
  * <p>Provider property: {@code image} = {@code auto} (machine code where there is some for the
  * device, else PTX) or {@code ptx}.
  */
-public final class CudaProvider implements KernelProvider {
+public final class CudaProvider extends GpuProvider {
+  private static final int NVIDIA_GPU = 200;
+
   /** Made by {@link java.util.ServiceLoader}; does nothing. */
-  public CudaProvider() {}
-
-  @Override
-  public String id() {
-    return "cuda";
-  }
-
-  @Override
-  public SpiVersion spiVersion() {
-    return new SpiVersion(1, 0);
-  }
-
-  @Override
-  public int priority() {
-    return 200;
+  public CudaProvider() {
+    super("cuda", NVIDIA_GPU, "check nvidia-smi");
   }
 
   /** A GPU that there are kernels for. */
   private record Gpu(int ordinal, GpuProperties properties) {}
 
   @Override
-  public Probe probe() {
-    try {
-      if (KernelManifest.read().isEmpty()) {
-        return new Probe.Unavailable(
-            "the CUDA backend was built without kernels: the build found no nvcc",
-            "build Weft where nvcc is installed (WEFT_NVCC, CUDA_HOME or PATH), or use a released"
-                + " weft-backend-cuda",
-            null);
-      }
-      Driver driver = Driver.load();
-      List<String> tooOld = new ArrayList<>();
-      List<Gpu> gpus = gpus(driver, tooOld);
-      if (gpus.isEmpty()) {
-        return new Probe.Unavailable(
-            tooOld.isEmpty()
-                ? "the NVIDIA driver sees no device"
-                : "no device of compute capability 8.0 or later, only " + tooOld,
-            "check nvidia-smi and CUDA_VISIBLE_DEVICES",
-            null);
-      }
-      List<DeviceDescriptor> devices = new ArrayList<>();
-      for (Gpu gpu : gpus) {
-        devices.add(gpu.properties.descriptor(devices.size(), driver.version()).build());
-      }
-      return new Probe.Available(devices);
-    } catch (Driver.NotUsableException e) {
-      return new Probe.Unavailable(message(e), e.remedy(), e.getCause());
-    } catch (WeftException e) {
-      return new Probe.Unavailable(message(e), "check nvidia-smi", e);
+  protected List<DeviceDescriptor> devices() throws NotUsableException {
+    if (KernelManifest.read().isEmpty()) {
+      throw new NotUsableException(
+          "the CUDA backend was built without kernels: the build found no nvcc",
+          "build Weft where nvcc is installed (WEFT_NVCC, CUDA_HOME or PATH), or use a released"
+              + " weft-backend-cuda",
+          null);
     }
-  }
-
-  private static String message(Exception e) {
-    return String.valueOf(e.getMessage());
+    Driver driver = Driver.load();
+    List<String> tooOld = new ArrayList<>();
+    List<Gpu> gpus = gpus(driver, tooOld);
+    if (gpus.isEmpty()) {
+      throw new NotUsableException(
+          tooOld.isEmpty()
+              ? "the NVIDIA driver sees no device"
+              : "no device of compute capability 8.0 or later, only " + tooOld,
+          "check nvidia-smi and CUDA_VISIBLE_DEVICES",
+          null);
+    }
+    List<DeviceDescriptor> devices = new ArrayList<>();
+    for (Gpu gpu : gpus) {
+      devices.add(gpu.properties.descriptor(devices.size(), driver.version()).build());
+    }
+    return devices;
   }
 
   private static List<Gpu> gpus(Driver driver, List<String> tooOld) {
@@ -96,7 +72,26 @@ public final class CudaProvider implements KernelProvider {
   }
 
   @Override
-  public BackendDevice open(DeviceDescriptor device, DeviceOptions options) {
+  protected BackendDevice open(int index, DeviceOptions options) throws NotUsableException {
+    boolean ptxOnly = isPtxOnly(options);
+    Driver driver = Driver.load();
+    List<Gpu> gpus = gpus(driver, new ArrayList<>());
+    if (index >= gpus.size()) {
+      throw gone(index);
+    }
+    Gpu gpu = gpus.get(index);
+    return new CudaDevice(
+        new CudaOperations(),
+        driver.device(gpu.ordinal),
+        gpu.properties,
+        index,
+        driver.streamCalls(),
+        driver.version(),
+        KernelManifest.read(),
+        ptxOnly);
+  }
+
+  private static boolean isPtxOnly(DeviceOptions options) {
     boolean ptxOnly = false;
     for (Map.Entry<String, String> property : options.properties().entrySet()) {
       if (!property.getKey().equals("image")) {
@@ -112,25 +107,6 @@ public final class CudaProvider implements KernelProvider {
                     "cuda: image: expected auto or ptx, but was '" + property.getValue() + "'");
           };
     }
-    try {
-      Driver driver = Driver.load();
-      List<Gpu> gpus = gpus(driver, new ArrayList<>());
-      if (device.index() >= gpus.size()) {
-        throw new BackendUnavailableException(
-            "cuda: there is no device " + device.index() + " any more; check nvidia-smi", null);
-      }
-      Gpu gpu = gpus.get(device.index());
-      return new CudaDevice(
-          new CudaOperations(),
-          driver.device(gpu.ordinal),
-          gpu.properties,
-          device.index(),
-          driver.streamCalls(),
-          driver.version(),
-          KernelManifest.read(),
-          ptxOnly);
-    } catch (Driver.NotUsableException e) {
-      throw new BackendUnavailableException("cuda: " + e.getMessage() + "; " + e.remedy(), e);
-    }
+    return ptxOnly;
   }
 }

@@ -5,12 +5,11 @@ import dev.weft.conformance.CaseCatalogue;
 import dev.weft.conformance.KernelProviderConformance;
 import dev.weft.conformance.Profile;
 import dev.weft.conformance.conv1d.RandomConv1dCases;
+import dev.weft.gpu.fixtures.PresentDevice;
 import dev.weft.spi.KernelProvider;
-import dev.weft.spi.Probe;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
 
 /** The suite on the GPU of this machine; skipped, with the reason, where there is none. */
@@ -19,9 +18,7 @@ class CudaConformanceTest extends KernelProviderConformance {
 
   @BeforeAll
   static void needsDevice() {
-    if (new CudaProvider().probe() instanceof Probe.Unavailable none) {
-      Assumptions.abort("no CUDA device: " + none.reason() + "; " + none.remedy());
-    }
+    PresentDevice.assumed(new CudaProvider());
   }
 
   @Override

@@ -4,6 +4,7 @@ import dev.weft.conformance.CaseCatalogue;
 import dev.weft.conformance.KernelProviderConformance;
 import dev.weft.conformance.Profile;
 import dev.weft.conformance.conv1d.RandomConv1dCases;
+import dev.weft.gpu.fixtures.PresentDevice;
 import dev.weft.spi.KernelProvider;
 import java.util.EnumSet;
 import java.util.List;
@@ -17,7 +18,7 @@ class OpenClConformanceTest extends KernelProviderConformance {
 
   @BeforeAll
   static void needsDevice() {
-    PresentDevice.required();
+    PresentDevice.required(new OpenClProvider());
   }
 
   @Override

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.weft.BackendUnavailableException;
 import dev.weft.DeviceOptions;
 import dev.weft.Weft;
+import dev.weft.gpu.fixtures.PresentDevice;
 import dev.weft.spi.DeviceDescriptor;
 import dev.weft.spi.Probe;
 import dev.weft.spi.SpiVersion;
@@ -47,7 +48,7 @@ class OpenClProviderTest {
   @Test
   void aLoaderWithoutPlatformsIsExplained(@TempDir Path empty)
       throws IOException, InterruptedException {
-    PresentDevice.required();
+    PresentDevice.required(provider);
     ChildProcess run =
         ChildProcess.run(":", Map.of("OCL_ICD_VENDORS", empty.toString()), ProbeInAProcess.class);
     assertEquals(0, run.code(), run::output);

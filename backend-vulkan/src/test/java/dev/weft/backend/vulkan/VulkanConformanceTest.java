@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.weft.backend.vulkan.driver.Vulkan;
 import dev.weft.conformance.KernelProviderConformance;
 import dev.weft.conformance.Profile;
+import dev.weft.gpu.fixtures.PresentDevice;
 import dev.weft.spi.KernelProvider;
 import java.util.EnumSet;
 import java.util.Set;
@@ -18,7 +19,7 @@ class VulkanConformanceTest extends KernelProviderConformance {
   @BeforeAll
   static void needsDevice() {
     assertTrue(Boolean.getBoolean(Vulkan.VALIDATION_PROPERTY), "the validation layer is on");
-    PresentDevice.required();
+    PresentDevice.required(new VulkanProvider());
   }
 
   @Override

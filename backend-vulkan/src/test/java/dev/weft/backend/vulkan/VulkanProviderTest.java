@@ -10,6 +10,7 @@ import dev.weft.DataType;
 import dev.weft.DeviceOptions;
 import dev.weft.Support;
 import dev.weft.Weft;
+import dev.weft.gpu.fixtures.PresentDevice;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.spi.BackendDevice;
 import dev.weft.spi.DeviceDescriptor;
@@ -67,23 +68,20 @@ class VulkanProviderTest {
 
   @Test
   void saysHowWideRowsMayBe() {
-    PresentDevice.required();
-    if (provider.probe() instanceof Probe.Available found) {
-      try (BackendDevice device =
-          provider.open(found.devices().getFirst(), DeviceOptions.defaults())) {
-        Support support =
-            device.supports(
-                MobaAttentionSpec.builder()
-                    .dataType(DataType.F32)
-                    .heads(2)
-                    .kvHeads(1)
-                    .headDim(320)
-                    .blockSize(64)
-                    .topK(2)
-                    .build());
-        assertFalse(support.isSupported());
-        assertTrue(support.toString().contains("1 to 256"), support::toString);
-      }
+    PresentDevice.required(provider);
+    try (BackendDevice device = PresentDevice.open(provider)) {
+      Support support =
+          device.supports(
+              MobaAttentionSpec.builder()
+                  .dataType(DataType.F32)
+                  .heads(2)
+                  .kvHeads(1)
+                  .headDim(320)
+                  .blockSize(64)
+                  .topK(2)
+                  .build());
+      assertFalse(support.isSupported());
+      assertTrue(support.toString().contains("1 to 256"), support::toString);
     }
   }
 }

@@ -1,5 +1,6 @@
 package dev.weft.backend.cuda.driver;
 
+import dev.weft.gpu.NotUsableException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.Arena;
@@ -8,7 +9,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import jcuda.driver.CUdevice;
 import jcuda.driver.JCudaDriver;
-import org.jspecify.annotations.Nullable;
 
 /** The loaded and initialised driver. Loading twice is harmless. */
 public final class Driver {
@@ -23,22 +23,6 @@ public final class Driver {
     this.streamCalls = streamCalls;
     this.version = version;
     this.devices = devices;
-  }
-
-  /** Why there is no driver to use, and what to do about it. */
-  public static final class NotUsableException extends Exception {
-    private static final long serialVersionUID = 1;
-    private final String remedy;
-
-    NotUsableException(String reason, String remedy, @Nullable Throwable cause) {
-      super(reason, cause);
-      this.remedy = remedy;
-    }
-
-    /** What the user can do. */
-    public String remedy() {
-      return remedy;
-    }
   }
 
   /**

@@ -14,6 +14,7 @@ import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.MatrixUnits;
 import dev.weft.gpu.MemoryPool;
+import dev.weft.gpu.Recipes;
 import dev.weft.interop.OpenClInterop;
 import dev.weft.spi.BackendHostMemory;
 import dev.weft.spi.BackendKernel;
@@ -27,7 +28,6 @@ import java.util.Optional;
 public final class OpenClDevice implements ComputeDevice {
   private static final String MATRIX_PROPERTY = "weft.opencl.matrix";
 
-  private final Operations operations;
   private final OpenClContext context;
   private final MemoryPool<Long> pool;
   private final Programs programs;
@@ -37,19 +37,12 @@ public final class OpenClDevice implements ComputeDevice {
   /**
    * Opens a device.
    *
-   * @param operations what it can prepare
    * @param properties the device
    * @param index its number at the provider
    * @param calls OpenCL
    * @param cache where built programs are kept
    */
-  public OpenClDevice(
-      Operations operations,
-      DeviceProperties properties,
-      int index,
-      Calls calls,
-      ProgramCache cache) {
-    this.operations = operations;
+  public OpenClDevice(DeviceProperties properties, int index, Calls calls, ProgramCache cache) {
     context = new OpenClContext(properties, calls);
     pool = new MemoryPool<>(new Buffers(context));
     programs = new Programs(properties, context.context(), calls, cache);
@@ -97,12 +90,12 @@ public final class OpenClDevice implements ComputeDevice {
 
   @Override
   public Support supports(OperationSpec<?> spec) {
-    return operations.supports(traits, spec);
+    return Recipes.supports(traits, spec);
   }
 
   @Override
   public BackendKernel prepare(OperationSpec<?> spec) {
-    return operations.prepare(this, spec);
+    return Recipes.prepare(this, spec);
   }
 
   @Override

@@ -1,5 +1,6 @@
 package dev.weft.backend.opencl.driver;
 
+import dev.weft.gpu.NotUsableException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.SymbolLookup;

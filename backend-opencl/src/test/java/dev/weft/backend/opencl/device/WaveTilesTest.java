@@ -3,12 +3,13 @@ package dev.weft.backend.opencl.device;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.weft.backend.opencl.PresentDevice;
+import dev.weft.backend.opencl.OpenClProvider;
 import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeStream;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.MatrixUnits;
 import dev.weft.gpu.Region;
+import dev.weft.gpu.fixtures.PresentDevice;
 import dev.weft.spi.BackendMemory;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -28,7 +29,9 @@ class WaveTilesTest {
 
   @BeforeEach
   void open() {
-    device = PresentDevice.open();
+    OpenClProvider provider = new OpenClProvider();
+    PresentDevice.required(provider);
+    device = (ComputeDevice) PresentDevice.open(provider);
   }
 
   @AfterEach

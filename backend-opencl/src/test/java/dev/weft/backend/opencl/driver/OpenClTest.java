@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.DeviceException;
 import dev.weft.DeviceLostException;
+import dev.weft.gpu.NotUsableException;
 import org.jocl.cl_device_id;
 import org.jocl.cl_platform_id;
 import org.junit.jupiter.api.Test;

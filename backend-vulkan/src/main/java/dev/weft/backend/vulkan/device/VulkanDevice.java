@@ -13,6 +13,7 @@ import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.MatrixUnits;
 import dev.weft.gpu.MemoryPool;
+import dev.weft.gpu.Recipes;
 import dev.weft.interop.VulkanInterop;
 import dev.weft.spi.BackendHostMemory;
 import dev.weft.spi.BackendKernel;
@@ -29,7 +30,6 @@ import org.jspecify.annotations.Nullable;
  * crash inside of a driver, so the JVM's shutdown closes it too.
  */
 public final class VulkanDevice implements ComputeDevice {
-  private final Operations operations;
   private final Vulkan vulkan;
   private final VulkanContext context;
   private final Pipelines pipelines;
@@ -42,13 +42,7 @@ public final class VulkanDevice implements ComputeDevice {
   private final Thread atShutdown = new Thread(this::release, "weft-vulkan-shutdown");
 
   private VulkanDevice(
-      Operations operations,
-      Vulkan vulkan,
-      VulkanContext context,
-      Pipelines pipelines,
-      ShaderLibrary library,
-      int index) {
-    this.operations = operations;
+      Vulkan vulkan, VulkanContext context, Pipelines pipelines, ShaderLibrary library, int index) {
     this.vulkan = vulkan;
     this.context = context;
     this.pipelines = pipelines;
@@ -79,7 +73,6 @@ public final class VulkanDevice implements ComputeDevice {
   /**
    * Opens a device.
    *
-   * @param operations what it can prepare
    * @param vulkan its instance, which it owns from then on
    * @param properties one of the instance's devices
    * @param index its number at the provider
@@ -87,7 +80,6 @@ public final class VulkanDevice implements ComputeDevice {
    * @param cache where pipelines are kept
    */
   public static VulkanDevice open(
-      Operations operations,
       Vulkan vulkan,
       DeviceProperties properties,
       int index,
@@ -104,7 +96,7 @@ public final class VulkanDevice implements ComputeDevice {
     }
     VulkanDevice device;
     try {
-      device = new VulkanDevice(operations, vulkan, context, pipelines, library, index);
+      device = new VulkanDevice(vulkan, context, pipelines, library, index);
     } catch (Throwable t) {
       context.stop();
       pipelines.close();
@@ -132,12 +124,12 @@ public final class VulkanDevice implements ComputeDevice {
 
   @Override
   public Support supports(OperationSpec<?> spec) {
-    return operations.supports(traits, spec);
+    return Recipes.supports(traits, spec);
   }
 
   @Override
   public BackendKernel prepare(OperationSpec<?> spec) {
-    return operations.prepare(this, spec);
+    return Recipes.prepare(this, spec);
   }
 
   @Override

@@ -2,6 +2,7 @@ package dev.weft.backend.vulkan.driver;
 
 import static org.lwjgl.system.MemoryUtil.NULL;
 
+import dev.weft.gpu.NotUsableException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.SymbolLookup;
 import java.nio.IntBuffer;

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.DeviceException;
 import dev.weft.DeviceLostException;
+import dev.weft.gpu.NotUsableException;
 import org.junit.jupiter.api.Test;
 
 class VulkanTest {
