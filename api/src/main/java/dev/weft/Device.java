@@ -225,6 +225,16 @@ public final class Device implements AutoCloseable {
               + " bytes, but the memory has "
               + memory.bytes());
     }
+    if (memory.misalignment() % dataType.bytes() != 0) {
+      throw new IllegalArgumentException(
+          "wrap: "
+              + dataType.text()
+              + " has elements of "
+              + dataType.bytes()
+              + " bytes, but the memory starts "
+              + memory.misalignment()
+              + " bytes after a multiple of 256");
+    }
     String what = "wrapped tensor " + dataType.text() + Arrays.toString(extents);
     return tensor(what, dataType, extents, memory, hostAddress, memory::close);
   }

@@ -63,12 +63,16 @@ final class Scratch {
 
   /** Takes a tensor instead of an arena, or with null goes back to one. */
   void lend(@Nullable Tensor tensor) {
-    if (tensor != null && (!tensor.isContiguous() || tensor.byteOffset() % ALIGNMENT != 0)) {
-      throw new IllegalArgumentException(
-          "lend: scratch: expected a contiguous tensor at a multiple of 256 bytes, but was "
-              + tensor
-              + " at byte "
-              + tensor.byteOffset());
+    if (tensor != null) {
+      int misalignment = tensor.memory().misalignment();
+      if (!tensor.isContiguous() || (misalignment + tensor.byteOffset()) % ALIGNMENT != 0) {
+        throw new IllegalArgumentException(
+            "lend: scratch: expected a contiguous tensor at a multiple of 256 bytes, but was "
+                + tensor
+                + " at byte "
+                + tensor.byteOffset()
+                + (misalignment == 0 ? "" : " of memory that starts at byte " + misalignment));
+      }
     }
     drop();
     if (tensor != null) {

@@ -339,7 +339,7 @@ public final class Stream implements AutoCloseable {
    * own. A launch that needs more is refused, and so is one that names the tensor. Lend a tensor to
    * one stream at a time.
    *
-   * @param scratch contiguous, its offset a multiple of 256 bytes; null takes the loan back
+   * @param scratch contiguous, its place a multiple of 256 bytes; null takes the loan back
    * @throws IllegalStateException while capturing a graph
    */
   public void lend(@Nullable Tensor scratch) {

@@ -107,6 +107,17 @@ class ScratchTest {
   }
 
   @Test
+  void aLoanOfWrappedMemoryIsAlignedWhereItsBytesAre() {
+    try (Tensor scratch = device.wrap(attention.fake.misaligned(1024, 64), DataType.U8, 1024)) {
+      assertMentions(
+          assertThrows(IllegalArgumentException.class, () -> stream.lend(scratch)),
+          "memory that starts at byte 64");
+      stream.lend(scratch.slice(0, 192, 704));
+      stream.lend(null);
+    }
+  }
+
+  @Test
   void aLaunchMayNotNameTheScratchThatItIsLent() {
     stream.lend(attention.q);
     attention.fake.workspace(256);

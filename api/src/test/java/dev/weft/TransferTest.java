@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.fake.FakeProvider;
+import dev.weft.spi.BackendMemory;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -221,6 +222,18 @@ class TransferTest {
       assertMentions(
           assertThrows(IllegalArgumentException.class, () -> device.wrap(segment, DataType.I32, 6)),
           "upload it instead");
+    }
+  }
+
+  @Test
+  void wrappedMemoryStartsAtAnElement() {
+    try (Tensor half = device.wrap(provider.device().misaligned(8, 2), DataType.F16, 4)) {
+      assertEquals(4, half.elements());
+    }
+    try (BackendMemory memory = provider.device().misaligned(8, 2)) {
+      assertMentions(
+          assertThrows(IllegalArgumentException.class, () -> device.wrap(memory, DataType.F32, 2)),
+          "2 bytes after");
     }
   }
 

@@ -279,6 +279,11 @@ public final class FakeDevice implements BackendDevice {
     }
   }
 
+  /** Memory that starts some bytes after a multiple of 256, as interop may wrap it. */
+  public BackendMemory misaligned(long bytes, int by) {
+    return made(new FakeMemory(this, MemorySegment.ofArray(new byte[(int) bytes]), 0, by));
+  }
+
   @Override
   public BackendStream newStream() {
     enter("newStream");

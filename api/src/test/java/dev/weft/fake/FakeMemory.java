@@ -8,11 +8,17 @@ public final class FakeMemory implements BackendMemory {
   private final FakeDevice device;
   private final MemorySegment segment;
   private final long allocated;
+  private final int misalignment;
 
   FakeMemory(FakeDevice device, MemorySegment segment, long allocated) {
+    this(device, segment, allocated, 0);
+  }
+
+  FakeMemory(FakeDevice device, MemorySegment segment, long allocated, int misalignment) {
     this.device = device;
     this.segment = segment;
     this.allocated = allocated;
+    this.misalignment = misalignment;
   }
 
   /** The bytes, for work that runs now. */
@@ -26,6 +32,11 @@ public final class FakeMemory implements BackendMemory {
   @Override
   public long bytes() {
     return segment.byteSize();
+  }
+
+  @Override
+  public int misalignment() {
+    return misalignment;
   }
 
   @Override

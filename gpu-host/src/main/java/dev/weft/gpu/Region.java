@@ -21,6 +21,15 @@ public record Region(BackendMemory memory, long offset) {
     return tensor == null ? null : of(tensor);
   }
 
+  /**
+   * Whether the place is a multiple of a number of bytes on the device, wherever its memory starts.
+   *
+   * @param bytes a power of two, at most 256
+   */
+  public boolean isAligned(int bytes) {
+    return (memory.misalignment() + offset) % bytes == 0;
+  }
+
   /** The place some bytes further on. */
   public Region plus(long bytes) {
     return new Region(memory, offset + bytes);

@@ -31,8 +31,7 @@ public final class TensorLayout {
   }
 
   /**
-   * Whether a tensor's start and all but its last stride are multiples of a number of bytes. Device
-   * memory itself starts aligned for every use.
+   * Whether a tensor's start and all but its last stride are multiples of a number of bytes.
    *
    * @param tensor null is aligned
    * @param bytes a power of two, at most 256
@@ -41,7 +40,7 @@ public final class TensorLayout {
     if (tensor == null) {
       return true;
     }
-    if (tensor.byteOffset() % bytes != 0) {
+    if (!Region.of(tensor).isAligned(bytes)) {
       return false;
     }
     for (int d = 0; d + 1 < tensor.rank(); d++) {

@@ -36,7 +36,7 @@ final class Conv1dStates {
     int alignment = program.alignment();
     long history = program.taps() - 1L;
     boolean slotsAligned =
-        states.byteOffset() % alignment == 0
+        Region.of(states).isAligned(alignment)
             && TensorLayout.stride(states, 0) * bytes % alignment == 0;
     if (slotsAligned
         && TensorLayout.stride(states, 1) == 1

@@ -14,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  * @param expertStride elements from an expert to the next
  * @param rowStride elements from a row to the next
  */
-record WeightRows(@Nullable Region place, long expertStride, long rowStride) {
+public record WeightRows(@Nullable Region place, long expertStride, long rowStride) {
   static final WeightRows NONE = new WeightRows(null, 0, 0);
 
   /**
@@ -49,7 +49,7 @@ record WeightRows(@Nullable Region place, long expertStride, long rowStride) {
   /** Whether every row starts at a multiple of 16 bytes. */
   boolean isAligned(int elementBytes) {
     return place == null
-        || (place.offset() % 16 == 0
+        || (place.isAligned(16)
             && expertStride * elementBytes % 16 == 0
             && rowStride * elementBytes % 16 == 0);
   }

@@ -29,6 +29,11 @@ public final class CudaMemory implements BackendMemory {
   }
 
   @Override
+  public int misalignment() {
+    return (int) (address & 255);
+  }
+
+  @Override
   public void close() {
     release.run();
   }

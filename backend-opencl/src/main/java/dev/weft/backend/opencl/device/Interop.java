@@ -15,8 +15,10 @@ record Interop(OpenClContext shared) implements OpenClInterop {
       throw new IllegalArgumentException(
           "wrapMemory: " + bytes + " bytes from " + offset + " of a buffer of " + size);
     }
+    // A buffer starts aligned, but for one over memory of the host's that need not be.
+    int misalignment = (int) ((calls.hostPointerOf(buffer) + offset) & 255);
     calls.retainMemory(buffer);
-    return new OpenClMemory(buffer, offset, bytes, () -> calls.releaseMemory(buffer));
+    return new OpenClMemory(buffer, offset, bytes, misalignment, () -> calls.releaseMemory(buffer));
   }
 
   @Override

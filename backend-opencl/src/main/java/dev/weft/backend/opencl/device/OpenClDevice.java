@@ -106,7 +106,7 @@ public final class OpenClDevice implements ComputeDevice {
   @Override
   public BackendMemory allocate(long bytes) {
     MemoryPool.Block<Long> block = pool.take(bytes);
-    return new OpenClMemory(block.handle(), 0, bytes, () -> pool.give(block));
+    return new OpenClMemory(block.handle(), 0, bytes, 0, () -> pool.give(block));
   }
 
   @Override

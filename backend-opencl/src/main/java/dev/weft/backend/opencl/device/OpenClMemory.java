@@ -7,11 +7,13 @@ final class OpenClMemory implements BackendMemory {
   private final long buffer;
   private final long offset;
   private final long bytes;
+  private final int misalignment;
   private final Runnable release;
 
-  OpenClMemory(long buffer, long offset, long bytes, Runnable release) {
+  OpenClMemory(long buffer, long offset, long bytes, int misalignment, Runnable release) {
     this.buffer = buffer;
     this.offset = offset;
+    this.misalignment = misalignment;
     this.bytes = bytes;
     this.release = release;
   }
@@ -29,6 +31,11 @@ final class OpenClMemory implements BackendMemory {
   @Override
   public long bytes() {
     return bytes;
+  }
+
+  @Override
+  public int misalignment() {
+    return misalignment;
   }
 
   @Override

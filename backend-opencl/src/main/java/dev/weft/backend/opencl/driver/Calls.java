@@ -23,6 +23,7 @@ public final class Calls {
   private static final long MEM_ALLOC_HOST_PTR = 16;
   private static final long MAP_READ_WRITE = 3;
   private static final int MEM_SIZE = 0x1102;
+  private static final int MEM_HOST_PTR = 0x1103;
   private static final int EVENT_STATUS = 0x11D3;
   private static final int PROFILING_END = 0x1283;
   private static final int KERNEL_GROUP_SIZE = 0x11B0;
@@ -309,6 +310,13 @@ public final class Calls {
     return queried(
         "clGetMemObjectInfo",
         value -> (int) memoryInfo.invokeExact(buffer, MEM_SIZE, 8L, value, MemorySegment.NULL));
+  }
+
+  /** The memory of the host's that a buffer was made over, or 0. */
+  public long hostPointerOf(long buffer) {
+    return queried(
+        "clGetMemObjectInfo",
+        value -> (int) memoryInfo.invokeExact(buffer, MEM_HOST_PTR, 8L, value, MemorySegment.NULL));
   }
 
   public void write(long queue, long buffer, long offset, MemorySegment source, long bytes) {

@@ -39,6 +39,11 @@ final class VulkanMemory implements BackendMemory {
   }
 
   @Override
+  public int misalignment() {
+    return (int) (address & 255);
+  }
+
+  @Override
   public void close() {
     release.run();
   }
