@@ -11,7 +11,9 @@ record Interop(VulkanContext context) implements VulkanInterop {
       throw new IllegalArgumentException(
           "wrapMemory: " + bytes + " bytes from " + offset + " of buffer " + buffer);
     }
-    return new VulkanMemory(buffer, offset, context.address(buffer) + offset, bytes, () -> {});
+    try (var _ = context.use().begin()) {
+      return new VulkanMemory(buffer, offset, context.address(buffer) + offset, bytes, () -> {});
+    }
   }
 
   @Override

@@ -57,12 +57,12 @@ final class VulkanContext {
   private final Set<DeviceBuffer> buffers = ConcurrentHashMap.newKeySet();
   private final Set<VulkanStream> streams = ConcurrentHashMap.newKeySet();
   private final Set<VulkanGraph> graphs = ConcurrentHashMap.newKeySet();
-  private final ConcurrentSkipListMap<Long, DeviceBuffer> pinned = new ConcurrentSkipListMap<>();
+  private final ConcurrentSkipListMap<Long, VulkanHostMemory> pinned = new ConcurrentSkipListMap<>();
   private final MemoryPool<DeviceBuffer> staging = new MemoryPool<>(new Source(Place.HOST));
   private final ArgumentMemory argumentMemory;
   private final Timelines timelines;
   private final Timestamps timestamps;
-  private volatile boolean closed;
+  private final DeviceUse use = new DeviceUse();
 
   /** Where memory lies. */
   enum Place {
@@ -147,6 +147,11 @@ final class VulkanContext {
     }
   }
 
+  /** Who is at work with the device; everything that calls the driver is within a use. */
+  DeviceUse use() {
+    return use;
+  }
+
   DeviceProperties properties() {
     return properties;
   }
@@ -183,16 +188,9 @@ final class VulkanContext {
     Queue queue = queues.get(index);
     int code;
     synchronized (queue.lock) {
-      checkOpen();
       code = VK10.vkQueueSubmit(queue.handle, info, NULL);
     }
     Result.check("vkQueueSubmit", code);
-  }
-
-  private void checkOpen() {
-    if (closed) {
-      throw new IllegalStateException("the Vulkan device is closed");
-    }
   }
 
   void opened(VulkanStream stream) {
@@ -222,7 +220,6 @@ final class VulkanContext {
 
   /** Null if there is too little memory. */
   @Nullable DeviceBuffer createBuffer(long bytes, Place place) {
-    checkOpen();
     try (MemoryStack stack = MemoryStack.stackPush()) {
       VkBufferCreateInfo info =
           VkBufferCreateInfo.calloc(stack)
@@ -335,21 +332,21 @@ final class VulkanContext {
     return argumentMemory;
   }
 
-  void pin(DeviceBuffer buffer) {
-    pinned.put(buffer.mapped(), buffer);
+  void pin(VulkanHostMemory memory) {
+    pinned.put(memory.buffer().mapped(), memory);
   }
 
-  void unpin(DeviceBuffer buffer) {
-    pinned.remove(buffer.mapped());
+  void unpin(VulkanHostMemory memory) {
+    pinned.remove(memory.buffer().mapped());
   }
 
   /** The pinned memory that a segment lies in, if any. */
   @Nullable DeviceBuffer pinnedAround(MemorySegment segment) {
-    Map.Entry<Long, DeviceBuffer> below = pinned.floorEntry(segment.address());
+    Map.Entry<Long, VulkanHostMemory> below = pinned.floorEntry(segment.address());
     if (below == null) {
       return null;
     }
-    DeviceBuffer buffer = below.getValue();
+    DeviceBuffer buffer = below.getValue().buffer();
     return segment.address() - buffer.mapped() + segment.byteSize() <= buffer.bytes()
         ? buffer
         : null;
@@ -357,11 +354,14 @@ final class VulkanContext {
 
   // ---- the end
 
-  /** Lets nobody submit any more, and waits for what was submitted. */
-  void stop() {
-    for (Queue queue : queues) {
-      synchronized (queue.lock) {
-        closed = true;
+  /**
+   * Waits for what was submitted, and closes what records; all uses have ended. Says no, and closes
+   * nothing, if a thread is at work with pinned host memory.
+   */
+  boolean stop() {
+    for (VulkanHostMemory memory : pinned.values()) {
+      if (!memory.endSegment()) {
+        return false;
       }
     }
     int ignored = VK10.vkDeviceWaitIdle(device); // a lost device is closed like any other
@@ -372,6 +372,7 @@ final class VulkanContext {
     for (VulkanGraph graph : List.copyOf(graphs)) {
       graph.close();
     }
+    return true;
   }
 
   /** Destroys what is left, innermost first. */

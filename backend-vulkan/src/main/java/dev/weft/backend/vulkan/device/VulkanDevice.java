@@ -20,6 +20,7 @@ import dev.weft.spi.BackendKernel;
 import dev.weft.spi.BackendMemory;
 import dev.weft.spi.BackendStream;
 import dev.weft.spi.DeviceDescriptor;
+import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -30,6 +31,9 @@ import org.jspecify.annotations.Nullable;
  * crash inside of a driver, so the JVM's shutdown closes it too.
  */
 public final class VulkanDevice implements ComputeDevice {
+  /** How long a shutdown waits for threads that are at work with the device. */
+  private static final Duration SHUTDOWN_WAIT = Duration.ofSeconds(5);
+
   private final Vulkan vulkan;
   private final VulkanContext context;
   private final Pipelines pipelines;
@@ -39,7 +43,7 @@ public final class VulkanDevice implements ComputeDevice {
   private final ComputeTraits traits;
   private final DeviceDescriptor descriptor;
   private final AtomicBoolean closed = new AtomicBoolean();
-  private final Thread atShutdown = new Thread(this::release, "weft-vulkan-shutdown");
+  private final Thread atShutdown = new Thread(this::releaseInTime, "weft-vulkan-shutdown");
 
   private VulkanDevice(
       Vulkan vulkan, VulkanContext context, Pipelines pipelines, ShaderLibrary library, int index) {
@@ -103,7 +107,12 @@ public final class VulkanDevice implements ComputeDevice {
       context.close();
       throw t;
     }
-    Runtime.getRuntime().addShutdownHook(device.atShutdown);
+    try {
+      Runtime.getRuntime().addShutdownHook(device.atShutdown);
+    } catch (IllegalStateException e) { // the JVM is shutting down already
+      device.release();
+      throw e;
+    }
     return device;
   }
 
@@ -134,30 +143,34 @@ public final class VulkanDevice implements ComputeDevice {
 
   @Override
   public List<ComputeKernel> kernels(List<KernelName> names) {
-    checkOpen();
-    List<ComputeKernel> kernels = List.copyOf(pipelines.kernels(names));
-    context.messages().check();
-    return kernels;
+    try (var _ = context.use().begin()) {
+      List<ComputeKernel> kernels = List.copyOf(pipelines.kernels(names));
+      context.messages().check();
+      return kernels;
+    }
   }
 
   @Override
   public BackendMemory allocate(long bytes) {
-    checkOpen();
-    MemoryPool.Block<DeviceBuffer> block = pool.take(bytes);
-    DeviceBuffer buffer = block.handle();
-    return new VulkanMemory(buffer.handle(), 0, buffer.address(), bytes, () -> pool.give(block));
+    try (var _ = context.use().begin()) {
+      MemoryPool.Block<DeviceBuffer> block = pool.take(bytes);
+      DeviceBuffer buffer = block.handle();
+      return new VulkanMemory(buffer.handle(), 0, buffer.address(), bytes, () -> pool.give(block));
+    }
   }
 
   @Override
   public BackendHostMemory allocateHost(long bytes) {
-    checkOpen();
-    return new VulkanHostMemory(context, bytes);
+    try (var _ = context.use().begin()) {
+      return new VulkanHostMemory(context, bytes);
+    }
   }
 
   @Override
   public BackendStream newStream() {
-    checkOpen();
-    return new VulkanStream(context, pipelines.layout(), deviceCopy);
+    try (var _ = context.use().begin()) {
+      return new VulkanStream(context, pipelines.layout(), deviceCopy);
+    }
   }
 
   /** A stream that copies within device memory as that of a GPU does. */
@@ -173,9 +186,13 @@ public final class VulkanDevice implements ComputeDevice {
 
   @Override
   public void trim() {
-    pool.trim();
-    context.staging().trim();
-    context.argumentMemory().trim();
+    try (var use = context.use().tryBegin()) {
+      if (use != null) { // else nothing is left
+        pool.trim();
+        context.staging().trim();
+        context.argumentMemory().trim();
+      }
+    }
   }
 
   @Override
@@ -196,21 +213,30 @@ public final class VulkanDevice implements ComputeDevice {
     context.messages().check();
   }
 
-  /** A program that is told to end may go on in its threads while the device is released. */
-  private void checkOpen() {
-    if (closed.get()) {
-      throw new IllegalStateException("the Vulkan device is closed");
+  private void release() {
+    if (closed.compareAndSet(false, true)) {
+      context.use().end(this::destroy);
+    }
+  }
+
+  /**
+   * The same when the JVM shuts down. Where a thread goes on with the device for too long, all is
+   * left as it is: destroyed under its hands it would crash, left alone it need not.
+   */
+  private void releaseInTime() {
+    if (closed.compareAndSet(false, true)) {
+      context.use().endWithin(SHUTDOWN_WAIT, this::destroy);
     }
   }
 
   /** In order: streams, pipelines, memory, device, instance. */
-  private void release() {
-    if (closed.compareAndSet(false, true)) {
-      context.stop();
-      pool.trim();
-      pipelines.close();
-      context.close();
-      vulkan.close();
+  private void destroy() {
+    if (!context.stop()) {
+      return;
     }
+    pool.trim();
+    pipelines.close();
+    context.close();
+    vulkan.close();
   }
 }

@@ -27,27 +27,37 @@ final class VulkanEvent implements BackendEvent {
 
   @Override
   public boolean isComplete() {
-    if (timeline.reached() < value) {
-      return false;
+    try (var _ = context.use().begin()) {
+      if (timeline.reached() < value) {
+        return false;
+      }
+      context.retireAll();
+      return true;
     }
-    context.retireAll();
-    return true;
   }
 
   @Override
   public void synchronize() {
-    timeline.await(value);
-    context.retireAll();
-    context.messages().check();
+    try (var _ = context.use().begin()) {
+      timeline.await(value);
+      context.retireAll();
+      context.messages().check();
+    }
   }
 
   @Override
   public double nanosSince(BackendEvent start) {
-    return context.timestamps().between(((VulkanEvent) start).time, time);
+    try (var _ = context.use().begin()) {
+      return context.timestamps().between(((VulkanEvent) start).time, time);
+    }
   }
 
   @Override
   public void close() {
-    context.timestamps().give(time, timeline, value);
+    try (var use = context.use().tryBegin()) {
+      if (use != null) {
+        context.timestamps().give(time, timeline, value);
+      }
+    }
   }
 }

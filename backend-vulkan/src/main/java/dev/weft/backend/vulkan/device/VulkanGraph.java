@@ -67,10 +67,15 @@ final class VulkanGraph implements BackendGraph {
   /** What it names is the api's to keep. */
   @Override
   public void close() {
-    if (pool != null && recording != null && closed.compareAndSet(false, true)) {
-      context.closed(this);
-      recording.close();
-      pool.close();
+    try (var use = context.use().tryBegin()) {
+      if (use != null
+          && pool != null
+          && recording != null
+          && closed.compareAndSet(false, true)) { // else the device's end closes it, or has
+        context.closed(this);
+        recording.close();
+        pool.close();
+      }
     }
   }
 }

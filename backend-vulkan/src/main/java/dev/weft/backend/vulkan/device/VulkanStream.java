@@ -91,12 +91,16 @@ final class VulkanStream implements ComputeStream {
   private void enqueue(Command command) {
     if (capture != null) {
       capture.add(command);
-    } else if (isInLaunch) {
-      Submission submission = launch == null ? begin() : launch;
-      launch = null; // given back if recording fails
-      launch = record(submission, command);
-    } else {
-      run(List.of(command));
+      return;
+    }
+    try (var _ = context.use().begin()) {
+      if (isInLaunch) {
+        Submission submission = launch == null ? begin() : launch;
+        launch = null; // given back if recording fails
+        launch = record(submission, command);
+      } else {
+        run(List.of(command));
+      }
     }
   }
 
@@ -143,8 +147,10 @@ final class VulkanStream implements ComputeStream {
     Submission recorded = launch;
     if (recorded != null) {
       launch = null;
-      submit(recorded);
-      context.messages().check();
+      try (var _ = context.use().begin()) {
+        submit(recorded);
+        context.messages().check();
+      }
     }
   }
 
@@ -453,12 +459,14 @@ final class VulkanStream implements ComputeStream {
    */
   @Override
   public BackendEvent record() {
-    if (lastTime == null || !waits.isEmpty() || timeline.reached() >= timeline.last()) {
-      run(List.of());
+    try (var _ = context.use().begin()) {
+      if (lastTime == null || !waits.isEmpty() || timeline.reached() >= timeline.last()) {
+        run(List.of());
+      }
+      Timestamps.Slot time = Objects.requireNonNull(lastTime);
+      lastTime = null;
+      return new VulkanEvent(context, timeline, timeline.last(), time);
     }
-    Timestamps.Slot time = Objects.requireNonNull(lastTime);
-    lastTime = null;
-    return new VulkanEvent(context, timeline, timeline.last(), time);
   }
 
   @Override
@@ -471,12 +479,14 @@ final class VulkanStream implements ComputeStream {
 
   @Override
   public void synchronize() {
-    if (!waits.isEmpty()) {
-      run(List.of()); // what was awaited counts as work of this stream
+    try (var _ = context.use().begin()) {
+      if (!waits.isEmpty()) {
+        run(List.of()); // what was awaited counts as work of this stream
+      }
+      timeline.await(timeline.last());
+      context.retireAll();
+      context.messages().check();
     }
-    timeline.await(timeline.last());
-    context.retireAll();
-    context.messages().check();
   }
 
   @Override
@@ -491,23 +501,35 @@ final class VulkanStream implements ComputeStream {
       throw new IllegalStateException("endCapture: no capture has begun");
     }
     capture = null;
-    return new VulkanGraph(context, layout, recorded);
+    try (var _ = context.use().begin()) {
+      return new VulkanGraph(context, layout, recorded);
+    }
   }
 
   @Override
   public void launch(BackendGraph graph) {
     VulkanGraph launched = (VulkanGraph) graph;
     VkCommandBuffer recorded = launched.recorded();
-    if (recorded == null) {
-      run(launched.commands());
-    } else {
-      submit(recorded, begin());
-      context.messages().check();
+    try (var _ = context.use().begin()) {
+      if (recorded == null) {
+        run(launched.commands());
+      } else {
+        submit(recorded, begin());
+        context.messages().check();
+      }
     }
   }
 
   @Override
   public void close() {
+    try (var use = context.use().tryBegin()) {
+      if (use != null) { // else the device's end closes it, or has
+        release();
+      }
+    }
+  }
+
+  private void release() {
     context.closed(this);
     synchronized (inFlight) {
       if (closed) {
