@@ -57,7 +57,8 @@ final class VulkanContext {
   private final Set<DeviceBuffer> buffers = ConcurrentHashMap.newKeySet();
   private final Set<VulkanStream> streams = ConcurrentHashMap.newKeySet();
   private final Set<VulkanGraph> graphs = ConcurrentHashMap.newKeySet();
-  private final ConcurrentSkipListMap<Long, VulkanHostMemory> pinned = new ConcurrentSkipListMap<>();
+  private final ConcurrentSkipListMap<Long, VulkanHostMemory> pinned =
+      new ConcurrentSkipListMap<>();
   private final MemoryPool<DeviceBuffer> staging = new MemoryPool<>(new Source(Place.HOST));
   private final ArgumentMemory argumentMemory;
   private final Timelines timelines;

@@ -39,13 +39,15 @@ final class LaunchingProgram {
     ComputeKernel scale = device.kernel(KernelName.of("test/scale", "scale").with("FACTOR", 3));
     CountDownLatch started = new CountDownLatch(THREADS);
     for (int i = 0; i < THREADS; i++) {
-      new Thread(() -> {
-        try {
-          launchForEver(device, scale, started);
-        } catch (IllegalStateException e) {
-          // The device is closed.
-        }
-      }).start();
+      new Thread(
+              () -> {
+                try {
+                  launchForEver(device, scale, started);
+                } catch (IllegalStateException e) {
+                  // The device is closed.
+                }
+              })
+          .start();
     }
     started.await();
     System.out.println(READY);
