@@ -12,11 +12,15 @@
 #if TYPE == TYPE_BF16
 #extension GL_EXT_bfloat16 : require
 #define UNIT_VALUE bfloat16_t
-// The conversion may cut off (one of NVIDIA's drivers was seen to), so what it gets is a value of the type already.
-#define TO_UNIT(v) bfloat16_t(rounded_to(v, TYPE_BF16))
+// By its bits, since the conversion may cut off (one of NVIDIA's drivers was seen to): to nearest, a tie away from zero.
+// The sum would carry NaN of all ones, which NVIDIA's arithmetic makes, into the sign.
+#define TO_UNIT(v) uintBitsToBFloat16EXT(uint16_t((uint(min(int(floatBitsToUint(v)), 0x7fff7fff)) + 0x8000u) >> 16))
+// The same of what need not stay NaN.
+#define TO_UNIT_WEIGHT(v) uintBitsToBFloat16EXT(uint16_t((floatBitsToUint(v) + 0x8000u) >> 16))
 #else
 #define UNIT_VALUE float16_t
 #define TO_UNIT(v) float16_t(v)
+#define TO_UNIT_WEIGHT(v) float16_t(v)
 #endif
 #define UNIT_A coopmat<UNIT_VALUE, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
 #define UNIT_B coopmat<UNIT_VALUE, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB>

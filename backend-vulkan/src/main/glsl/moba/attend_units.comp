@@ -218,7 +218,7 @@ void attend(int kv_head, int sequence, int begin, int end, int all_from, int all
       [[unroll]] for (int j = 0; j < KEY_BLOCKS; j++) {
         UNIT_A p[BLOCKS_M];
         [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
-          [[unroll]] for (int e = 0; e < 8; e++) p[i][e] = TO_UNIT(s[i * KEY_BLOCKS + j][e]);
+          [[unroll]] for (int e = 0; e < 8; e++) p[i][e] = TO_UNIT_WEIGHT(s[i * KEY_BLOCKS + j][e]);
         }
         [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {
           UNIT_B y;

@@ -5,14 +5,15 @@
 //
 // Keys: a wave owns 16 BLOCKS keys, whose k and v it keeps as operands, and computes the transposes of S and dP: as sums
 // they are, rounded, the operands P^T and dS^T of the products that follow. Rows of q and dout stream by through shared
-// memory, STREAM at a time; what the rows of the tile after next are is looked up ahead. Rows: a wave owns 16 BLOCKS of
-// them, keeps their q and dout, and keys and values stream by. Constants: WIDTH (64 or 128), BLOCKS, WAVES 4.
+// memory, STREAM at a time: of two tensors by turns the next rows are on their way to registers while these are
+// multiplied, and where the rows of the tile after next lie is looked up. Rows: a wave owns 16 BLOCKS of them, keeps their
+// q and dout, and keys and values stream by. Constants: WIDTH (64 or 128), BLOCKS, WAVES 4.
 #extension GL_KHR_shader_subgroup_basic : require
 
 #define STREAM 32
 #define ROW_PITCH PITCH(WIDTH)
 #define OWN_ROWS (16 * BLOCKS * WAVES)
-#define POOL_ROWS (OWN_ROWS > 2 * STREAM ? OWN_ROWS : 2 * STREAM)
+#define POOL_ROWS (OWN_ROWS > 4 * STREAM ? OWN_ROWS : 4 * STREAM)
 #define TILE_CHUNKS CHUNKS_OF(POOL_ROWS * ROW_PITCH)
 #include "../common/matrix.glsl"
 #include "../common/copy.glsl"
@@ -52,6 +53,8 @@ TAKES_ARGUMENTS;
 #define WIDTH_CHUNKS (WIDTH / CHUNK)
 #define ROWS_AT_ONCE (GROUP / WIDTH_CHUNKS)
 #define SECOND (STREAM * ROW_PITCH)  // the place of the second tensor that streams
+#define TURN (2 * SECOND)            // and of the tile that comes next
+#define FETCHES (STREAM / ROWS_AT_ONCE)
 
 // Of element e of a block: the upper or lower row, and the column.
 #define HALF(e) ((e) / 4)
@@ -95,6 +98,13 @@ uint64_t query_row(uint64_t base, int64_t row, int64_t token_pitch, int64_t head
               chunk_of((from) + r_ < (to) ? (base) + uint64_t(((from) + r_) * (token_pitch) * 2) : 0ul, column, width, \
                        aligned));                                                                             \
   }
+// What is on its way to the pool.
+uvec4 ahead[FETCHES];
+void put_ahead(int where, int id) {
+  [[unroll]] for (int i = 0; i < FETCHES; i++) {
+    put_chunk(where + (id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_PITCH + id % WIDTH_CHUNKS * CHUNK, ahead[i]);
+  }
+}
 // A wave's own rows of the pool as operands.
 #define LOAD_OWN(own)                                                                                         \
   [[unroll]] for (int b_ = 0; b_ < own_blocks; b_++) {                                                        \
@@ -104,21 +114,23 @@ uint64_t query_row(uint64_t base, int64_t row, int64_t token_pitch, int64_t head
   }
 
 // s = own STREAMED^T for both tensors that stream, one block of 16 of their rows.
-#define MULTIPLY_SCORES(s, ds, first_own, second_own, block)                                                  \
+#define MULTIPLY_SCORES(s, ds, first_own, second_own, turn, block)                                                  \
   [[unroll]] for (int i_ = 0; i_ < BLOCKS; i_++) {                                                            \
     s[i_] = UNIT_SUMS(0.0);                                                                                   \
     ds[i_] = UNIT_SUMS(0.0);                                                                                  \
   }                                                                                                           \
   [[unroll]] for (int c_ = 0; c_ < COLUMN_BLOCKS; c_++) {                                                     \
     UNIT_B y_;                                                                                                \
-    coopMatLoad(y_, tile_memory, ((block) * 16 * ROW_PITCH + c_ * 16) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS); \
+    coopMatLoad(y_, tile_memory, uint((turn) + (block) * 16 * ROW_PITCH + c_ * 16) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS); \
     [[unroll]] for (int i_ = 0; i_ < BLOCKS; i_++) s[i_] = coopMatMulAdd(first_own[i_ * COLUMN_BLOCKS + c_], y_, s[i_]); \
-    coopMatLoad(y_, tile_memory, (SECOND + (block) * 16 * ROW_PITCH + c_ * 16) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS); \
+    coopMatLoad(y_, tile_memory, uint((turn) + SECOND + (block) * 16 * ROW_PITCH + c_ * 16) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS); \
     [[unroll]] for (int i_ = 0; i_ < BLOCKS; i_++) ds[i_] = coopMatMulAdd(second_own[i_ * COLUMN_BLOCKS + c_], y_, ds[i_]); \
   }
 
 #ifdef KERNEL_moba_backward_keys
-shared int64_t row_of[2 * STREAM];
+// Of a tile and the next by turns.
+shared uint64_t q_at[2 * STREAM];
+shared uint64_t dout_at[2 * STREAM];
 shared vec2 stats_of[2 * STREAM];
 shared int reach_of[2 * STREAM];
 
@@ -138,6 +150,17 @@ int64_t met_row(int64_t index, int64_t own_padded, uint own_rows, uint length, u
 #define MET_ROW(tile) met_row(int64_t(tile) * STREAM + id, own_padded, own_rows, length, entries, start, kv_head)
 #define REACH(tile, row) \
   ((row) < 0 ? SEES_NOTHING : (tile) < own_tiles ? int((row) / a.query_heads) : SEES_ALL)
+
+void set_row(int r, int64_t row) {
+  q_at[r] = row < 0 ? 0ul : query_row(a.q, row, a.q_token_pitch, a.q_head_pitch);
+  dout_at[r] = row < 0 ? 0ul : query_row(a.dout, row, a.dout_token_pitch, a.dout_head_pitch);
+}
+#define FETCH_ROWS(rows_at, first, width, aligned)                                                             \
+  {                                                                                                           \
+    [[unroll]] for (int i_ = 0; i_ < FETCHES; i_++) {                                                         \
+      ahead[i_] = chunk_of(rows_at[(first) + id / WIDTH_CHUNKS + i_ * ROWS_AT_ONCE], column, width, aligned); \
+    }                                                                                                         \
+  }
 
 // A wave's sums, rounded, leave by way of its own rows of the pool.
 void store_keys(UNIT_SUMS sums[BLOCKS * COLUMN_BLOCKS], float factor, uint64_t base, int64_t token_pitch, int first_key,
@@ -193,13 +216,15 @@ void main() {
   const int64_t own_padded = int64_t(own_tiles) * STREAM;
   const int tiles = own_tiles + int((int64_t(length) + STREAM - 1) / STREAM);
 
+  int64_t next_row = -1;
   if (id < STREAM) {
     const int64_t row = MET_ROW(0);
-    row_of[id] = row;
+    set_row(id, row);
     stats_of[id] = vec2(0.0);
     if (row >= 0) stats_of[id] = load_float2(a.stats, row);
     reach_of[id] = REACH(0, row);
-    row_of[STREAM + id] = MET_ROW(1);
+    next_row = MET_ROW(1);
+    set_row(STREAM + id, next_row);
   }
   UNIT_A own_k[own_blocks];
   UNIT_A own_v[own_blocks];
@@ -212,6 +237,13 @@ void main() {
               (a.aligned & ALIGNED_V) != 0)
   barrier();
   LOAD_OWN(own_v)
+  barrier();
+  if (tiles > 0) {
+    FETCH_ROWS(q_at, 0, dim, q_aligned)
+    put_ahead(0, id);
+    FETCH_ROWS(dout_at, 0, value_dim, dout_aligned)
+    put_ahead(SECOND, id);
+  }
 
   UNIT_SUMS key_sums[own_blocks];
   UNIT_SUMS value_sums[own_blocks];
@@ -220,24 +252,24 @@ void main() {
     value_sums[b] = UNIT_SUMS(0.0);
   }
   [[dont_unroll]] for (int tile = 0; tile < tiles; tile++) {
-    const int stage = (tile & 1) * STREAM;
-    barrier();  // everybody is done with the tile before
-    COPY_QUERY_ROWS(0, STREAM, row_of, stage, a.q, a.q_token_pitch, a.q_head_pitch, dim, q_aligned)
-    COPY_QUERY_ROWS(SECOND, STREAM, row_of, stage, a.dout, a.dout_token_pitch, a.dout_head_pitch, value_dim, dout_aligned)
-    int64_t next_row = -1, row_after = -1;
+    const int stage = (tile & 1) * STREAM, turn = (tile & 1) * TURN;
+    const bool goes_on = tile + 1 < tiles;
+    barrier();  // everybody is done with the tile before, and has put its part of this one
+    int64_t row_after = -1;
     vec2 next_stats = vec2(0.0);
-    if (tile + 1 < tiles && id < STREAM) {
-      next_row = row_of[(stage ^ STREAM) + id];
-      if (next_row >= 0) next_stats = load_float2(a.stats, next_row);
-      row_after = MET_ROW(tile + 2);
+    if (goes_on) {
+      FETCH_ROWS(q_at, stage ^ STREAM, dim, q_aligned)
+      if (id < STREAM) {
+        if (next_row >= 0) next_stats = load_float2(a.stats, next_row);
+        row_after = MET_ROW(tile + 2);
+      }
     }
-    barrier();
 
     const bool is_whole = tile >= own_tiles && tile < tiles - 1;
     [[unroll]] for (int j = 0; j < STREAM_BLOCKS; j++) {
       UNIT_SUMS s[BLOCKS];
       UNIT_SUMS ds[BLOCKS];
-      MULTIPLY_SCORES(s, ds, own_k, own_v, j)
+      MULTIPLY_SCORES(s, ds, own_k, own_v, turn, j)
       UNIT_A p[BLOCKS];
       UNIT_A d[BLOCKS];
       [[unroll]] for (int e = 0; e < 8; e++) {
@@ -259,20 +291,25 @@ void main() {
       }
       [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {
         UNIT_B y;
-        coopMatLoad(y, tile_memory, (SECOND + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+        coopMatLoad(y, tile_memory, uint(turn + SECOND + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
         [[unroll]] for (int i = 0; i < BLOCKS; i++) {
           value_sums[i * COLUMN_BLOCKS + c] = coopMatMulAdd(p[i], y, value_sums[i * COLUMN_BLOCKS + c]);
         }
-        coopMatLoad(y, tile_memory, (j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+        coopMatLoad(y, tile_memory, uint(turn + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
         [[unroll]] for (int i = 0; i < BLOCKS; i++) {
           key_sums[i * COLUMN_BLOCKS + c] = coopMatMulAdd(d[i], y, key_sums[i * COLUMN_BLOCKS + c]);
         }
       }
+      if (goes_on) {
+        put_ahead((turn ^ TURN) + j * SECOND, id);
+        if (j == 0) FETCH_ROWS(dout_at, stage ^ STREAM, value_dim, dout_aligned)
+      }
     }
     if (id < STREAM) {
-      row_of[stage + id] = row_after;
       stats_of[(stage ^ STREAM) + id] = next_stats;
       reach_of[(stage ^ STREAM) + id] = REACH(tile + 1, next_row);
+      set_row(stage + id, row_after);
+      next_row = row_after;
     }
   }
   store_keys(key_sums, a.scale, GIVEN(dk) ? a.dk + uint64_t(kv_head * a.dk_head_pitch * 2) : 0ul, a.dk_token_pitch, start,
@@ -290,6 +327,14 @@ void set_row(int r, int64_t row, int reach) {
   row_of[r] = row;
   reach_of[r] = row < 0 ? SEES_NOTHING : reach;
 }
+
+#define FETCH_TOKENS(base, token_pitch, from, width, aligned)                                                          \
+  {                                                                                                                   \
+    [[unroll]] for (int i_ = 0; i_ < FETCHES; i_++) {                                                                 \
+      const int token_ = (from) + id / WIDTH_CHUNKS + i_ * ROWS_AT_ONCE;                                              \
+      ahead[i_] = chunk_of(token_ < end ? (base) + uint64_t(token_ * (token_pitch) * 2) : 0ul, column, width, aligned); \
+    }                                                                                                                 \
+  }
 
 // The rows of the tile meet the keys of tokens [begin, end) and leave parts of dq: row r at part_of[r] * part_pitch.
 void meet_keys(int kv_head, int begin, int end, int id) {
@@ -321,16 +366,21 @@ void meet_keys(int kv_head, int begin, int end, int id) {
   [[unroll]] for (int b = 0; b < own_blocks; b++) sums[b] = UNIT_SUMS(0.0);
   const uint64_t k = a.k + uint64_t(kv_head * a.k_head_pitch * 2), v = a.v + uint64_t(kv_head * a.v_head_pitch * 2);
   const int64_t k_pitch = a.k_token_pitch, v_pitch = a.v_token_pitch;
+  barrier();
+  FETCH_TOKENS(k, k_pitch, begin, dim, k_aligned)
+  put_ahead(0, id);
+  FETCH_TOKENS(v, v_pitch, begin, value_dim, v_aligned)
+  put_ahead(SECOND, id);
+  int turn = 0;
   [[dont_unroll]] for (int from = begin; from < end; from += STREAM) {
-    barrier();  // everybody is done with the tile before
-    COPY_TOKENS(0, STREAM, k, k_pitch, int64_t(from), end, dim, k_aligned)
-    COPY_TOKENS(SECOND, STREAM, v, v_pitch, int64_t(from), end, value_dim, v_aligned)
-    barrier();
+    const bool goes_on = from + STREAM < end;
+    barrier();  // everybody is done with the tile before, and has put its part of this one
+    if (goes_on) FETCH_TOKENS(k, k_pitch, from + STREAM, dim, k_aligned)
     const bool is_masked = IS_CAUSAL || from + STREAM > end;
     [[unroll]] for (int j = 0; j < STREAM_BLOCKS; j++) {
       UNIT_SUMS s[BLOCKS];
       UNIT_SUMS ds[BLOCKS];
-      MULTIPLY_SCORES(s, ds, own_q, own_dout, j)
+      MULTIPLY_SCORES(s, ds, own_q, own_dout, turn, j)
       UNIT_A d[BLOCKS];
       [[unroll]] for (int e = 0; e < 8; e++) {
         const int key = from + j * 16 + COLUMN(e, lane);
@@ -343,12 +393,17 @@ void meet_keys(int kv_head, int begin, int end, int id) {
       }
       [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {
         UNIT_B y;
-        coopMatLoad(y, tile_memory, (j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+        coopMatLoad(y, tile_memory, uint(turn + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
         [[unroll]] for (int i = 0; i < BLOCKS; i++) {
           sums[i * COLUMN_BLOCKS + c] = coopMatMulAdd(d[i], y, sums[i * COLUMN_BLOCKS + c]);
         }
       }
+      if (goes_on) {
+        put_ahead((turn ^ TURN) + j * SECOND, id);
+        if (j == 0) FETCH_TOKENS(v, v_pitch, from + STREAM, value_dim, v_aligned)
+      }
     }
+    turn ^= TURN;
   }
   [[unroll]] for (int i = 0; i < 2 * BLOCKS; i++) {
     const int64_t part = part_of[wave * BLOCKS * 16 + lane / 4 + 8 * i];

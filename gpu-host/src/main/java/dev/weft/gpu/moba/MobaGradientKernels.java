@@ -37,8 +37,8 @@ record MobaGradientKernels(
   /** Local memory of NVIDIA's kernels: 128 rows of two tensors, and keys and values that stream. */
   private static final long UNIT_LOCAL_BYTES = 91_000;
 
-  /** Local memory of the kernels of cooperative matrices: 128 rows, or two tensors of 32. */
-  private static final long COOPERATIVE_LOCAL_BYTES = 21_000;
+  /** Local memory of the kernels of cooperative matrices: 128 rows, and where 64 lie. */
+  private static final long COOPERATIVE_LOCAL_BYTES = 37_000;
 
   static MobaGradientKernels of(
       ComputeDevice device, MobaAttentionSpec spec, MobaGradientTiles tiles) {
