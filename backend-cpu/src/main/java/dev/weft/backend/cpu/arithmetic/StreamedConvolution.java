@@ -7,8 +7,7 @@ import jdk.incubator.vector.VectorSpecies;
 
 /**
  * The loops of {@link Arithmetic#convolveInMemory}: four taps, one vector of channels down some
- * rows. The window of the last rows stays in registers, so each element is read, and widened, once;
- * it fills in the loop itself, since C2 stops inlining where there are more places that read.
+ * rows. The window of the last rows stays in registers, so each element is read, and widened, once.
  *
  * <p>A row is the next one's neighbour in no cache line, so the caller goes along the channels
  * first and down few rows at a time: as many as the prefetcher follows streams.
@@ -37,25 +36,23 @@ final class StreamedConvolution {
     FloatVector w2 = FloatVector.fromArray(FLOATS, taps, tapsAt + 2 * tapsPitch);
     FloatVector w3 = FloatVector.fromArray(FLOATS, taps, tapsAt + 3 * tapsPitch);
     FloatVector bias = FloatVector.fromArray(FLOATS, taps, tapsAt + 4 * tapsPitch);
-    FloatVector x0 = bias;
-    FloatVector x1 = bias;
-    FloatVector x2 = bias;
-    for (int r = -3; r < rows; r++) {
+    FloatVector x0 = FloatVector.fromMemorySegment(FLOATS, in, inAt, ORDER);
+    FloatVector x1 = FloatVector.fromMemorySegment(FLOATS, in, inAt + inPitch, ORDER);
+    FloatVector x2 = FloatVector.fromMemorySegment(FLOATS, in, inAt + 2 * inPitch, ORDER);
+    for (int r = 0; r < rows; r++) {
       FloatVector x3 = FloatVector.fromMemorySegment(FLOATS, in, inAt + (r + 3) * inPitch, ORDER);
-      if (r >= 0) {
-        FloatVector sum = w3.fma(x3, w2.fma(x2, w1.fma(x1, w0.fma(x0, bias))));
-        if (silu) {
-          sum = sum.div(Exponential.onePlusOfMinus(sum));
-        }
-        sum.intoMemorySegment(out, outAt + r * outPitch, ORDER);
+      FloatVector sum = w3.fma(x3, w2.fma(x2, w1.fma(x1, w0.fma(x0, bias))));
+      if (silu) {
+        sum = sum.div(Exponential.onePlusOfMinus(sum));
       }
+      sum.intoMemorySegment(out, outAt + r * outPitch, ORDER);
       x0 = x1;
       x1 = x2;
       x2 = x3;
     }
   }
 
-  /** BF16 to BF16. */
+  /** BF16 to BF16. The window fills in the loop: C2 stops inlining where more places read. */
   static void bfloat16(
       MemorySegment in,
       long inAt,
