@@ -12,13 +12,11 @@
 
 namespace weft {
 
-// 8 or 16 bytes into shared memory, as part of the current copy group; by way of the L1 where `cached` or of 8 bytes.
+// 8 or 16 bytes into shared memory, as part of the current copy group.
 template <int kBytes>
-__device__ __forceinline__ void copyAsync(uint32_t to, const void* from, bool cached) {
+__device__ __forceinline__ void copyAsync(uint32_t to, const void* from) {
   if constexpr (kBytes == 8) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(to), "l"(from));
-  } else if (cached) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
   } else {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
   }
@@ -45,11 +43,6 @@ struct Column {
   const void* base;
   i64 pitch;
   int channel, type;
-
-  // Whether neighbouring threads' reads of a row may meet within a line of the L1.
-  __device__ __forceinline__ bool sharesLines(int elementBytes) const {
-    return ((reinterpret_cast<uint64_t>(base) | static_cast<uint64_t>(pitch * elementBytes)) & 127) != 0;
-  }
 };
 
 // kTensors tensors are read in step, row by row.
@@ -85,12 +78,13 @@ struct RowsInRegisters {
   }
 };
 
+// Rows come one after another from where `start` set out. Addresses are carried along: a row costs an addition, no product.
 template <class E, int V, int kDepth, int kThreads, int kTensors = 1>
 struct RowsInRing {
   static constexpr int kRowBytes = E::kBytes * V, kTensor = kThreads * kRowBytes, kStride = kTensors * kTensor;
   static_assert(kRowBytes == 8 || kRowBytes == 16, "what cp.async copies");
-  uint32_t first, at;  // this thread's slots: the first, and that of the oldest row
-  bool cached = false;
+  const char* next[kTensors];  // the row that sets out next
+  uint32_t first, at;          // this thread's slots: the first, and that of the oldest row
 
   __device__ __forceinline__ RowsInRing() {
     __shared__ alignas(16) unsigned char slots[kDepth * kStride];
@@ -98,27 +92,39 @@ struct RowsInRing {
     at = first;
   }
 
-  __device__ __forceinline__ void fetch(const Column (&from)[kTensors], uint32_t slot, int t) const {
+  // Sets out for the next row, if it is wanted, and closes its copy group.
+  __device__ __forceinline__ void fetch(const Column (&from)[kTensors], uint32_t slot, bool wanted) {
 #pragma unroll
     for (int n = 0; n < kTensors; n++) {
-      copyAsync<kRowBytes>(slot + n * kTensor, static_cast<const char*>(from[n].base) + (t * from[n].pitch + from[n].channel) * E::kBytes, cached);
+      if (wanted) copyAsync<kRowBytes>(slot + n * kTensor, next[n]);
+      next[n] += from[n].pitch * E::kBytes;
     }
+    closeCopyGroup();
   }
 
   __device__ __forceinline__ void drop() { awaitCopies(); }
 
   __device__ __forceinline__ void start(const Column (&from)[kTensors], int row, int limit) {
-    cached = from[0].sharesLines(E::kBytes);
-    at = first;
 #pragma unroll
-    for (int u = 0; u < kDepth; u++) {
-      if (row + u < limit) fetch(from, first + u * kStride, row + u);
-      closeCopyGroup();
-    }
+    for (int n = 0; n < kTensors; n++) next[n] = static_cast<const char*>(from[n].base) + (row * from[n].pitch + from[n].channel) * E::kBytes;
+    fill(from, row, limit);
   }
 
-  template <bool kSure, int kRows>
-  __device__ __forceinline__ void take(Row<E, V> (&taken)[kRows][kTensors], int, const Column (&from)[kTensors], int t, int limit) {
+  // The same for one tensor, whose row begins at `begin`.
+  __device__ __forceinline__ void startAt(const char* begin, const Column (&from)[kTensors], int row, int limit) {
+    next[0] = begin;
+    fill(from, row, limit);
+  }
+
+  __device__ __forceinline__ void fill(const Column (&from)[kTensors], int row, int limit) {
+    at = first;
+#pragma unroll
+    for (int u = 0; u < kDepth; u++) fetch(from, first + u * kStride, row + u < limit);
+  }
+
+  // The oldest rows, t .. t + kRows; sets out for those kDepth later that lie before `limit`.
+  template <int kRows>
+  __device__ __forceinline__ void take(Row<E, V> (&taken)[kRows][kTensors], const Column (&from)[kTensors], int t, int limit) {
     awaitCopyGroups<kDepth - kRows>();
     uint32_t slots[kRows];
 #pragma unroll
@@ -129,10 +135,7 @@ struct RowsInRing {
       for (int n = 0; n < kTensors; n++) taken[j][n] = sharedRow<E, V>(slots[j] + n * kTensor);
     }
 #pragma unroll
-    for (int j = 0; j < kRows; j++) {
-      if (kSure || t + j + kDepth < limit) fetch(from, slots[j], t + j + kDepth);
-      closeCopyGroup();
-    }
+    for (int j = 0; j < kRows; j++) fetch(from, slots[j], t + j + kDepth < limit);
   }
 };
 

@@ -14,26 +14,19 @@ struct Sequences {
   __device__ __forceinline__ int end(int s) const { return min(max(__ldg(cu + s + 1), 0), tokens); }
 };
 
-// The last s in [0, count] with cu[s] <= token, or -1; `count` says that the token is padding. All threads of
-// the block call it, and all get the same: each round, every thread probes one of blockDim.x evenly spaced
-// starts, so 128 threads need one round up to 128 sequences and two up to 16,384.
+// The last s in [0, count] with cu[s] <= token, or -1; `count` says that the token is padding. All threads of a warp
+// call it, and all get the same: each round, every lane probes one of 32 evenly spaced starts, so that one round is
+// enough up to 31 sequences, two up to 1023. No barrier, so that a block's warps need not wait for each other.
 __device__ __forceinline__ int sequenceOf(const Sequences& q, int token) {
-#ifdef WEFT_HOST_EMULATION  // one thread at a time
-  int last = -1;
-  for (int s = 0; s <= q.count; s++) if (q.cu[s] <= token) last = s;
-  return last;
-#else
-  int low = 0, size = q.count + 1;  // the answer lies in [low, low + size), or is low - 1
+  int low = 0, size = q.count + 1, lane = threadIdx.x % 32;  // the answer lies in [low, low + size), or is low - 1
   while (true) {
-    int step = (size + blockDim.x - 1) / blockDim.x;
-    int at = threadIdx.x * step;
-    int hits = __syncthreads_count(at < size && __ldg(q.cu + low + at) <= token);
+    int step = (size + 31) / 32, at = lane * step;
+    int hits = __popc(__ballot_sync(0xffffffffu, at < size && __ldg(q.cu + low + at) <= token));
     if (hits == 0) return low - 1;
     low += (hits - 1) * step;
     size = min(step, size - (hits - 1) * step);
     if (step == 1) return low;
   }
-#endif
 }
 
 }  // namespace weft

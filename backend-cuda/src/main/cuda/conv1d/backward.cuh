@@ -43,6 +43,7 @@ struct Backward {
   static constexpr bool kRing = E::kBytes * V == 8 || E::kBytes * V == 16;
   static constexpr int kAhead = rowsAhead(W, kRing ? 6 : 3);
   static constexpr int kTogether = kAhead % 3 == 0 ? 3 : 1;  // rows taken at once, so that their arithmetic interleaves
+  static_assert(!kRing || kTogether == W - 1, "the window's rows change their names in the loop over a ring");
   using Ahead = std::conditional_t<kRing, RowsInRing<E, V, kAhead, kThreads, 2>, RowsInRegisters<E, V, kAhead, 2>>;
   const BackwardArguments& a;
   int c;
@@ -96,9 +97,11 @@ struct Backward {
     Column columns[2] = {{a.x, a.xPitch, c, a.xType}, {a.dout, a.doutPitch, c, a.xType}};
     Row<E, V> before[W - 1];
     Taps<W, V> taps;
+    // Where the rows that the tile reads end: its last ones need the g of the W-1 after them.
+    int limit = static_cast<int>(min(static_cast<i64>(to) + W - 1, static_cast<i64>(a.tokens)));
     if (live) {
       if constexpr (kRing) {
-        ahead.start(columns, from, to);
+        ahead.start(columns, from, limit);
 #pragma unroll
         for (int j = 0; j < W - 1; j++)
           if (from - (W - 1) + j >= 0) before[j].template load<true>(a.x, (from - (W - 1) + j) * a.xPitch + c, a.xType);
@@ -110,7 +113,7 @@ struct Backward {
     if (!live) return;
     if (s < 0) s = 0;
     int t = from;
-    bool onTheirWay = kRing;  // the rows from `from` on
+    int next = kRing ? from : -1;  // the row that `ahead` goes on with
     for (; s < a.sequences && t < to; s++) {
       int start = q.start(s), end = q.end(s);
       t = max(t, start);
@@ -120,9 +123,15 @@ struct Backward {
         skip(s, start, t, stop);
       } else {
         Segment rows{s, start, end, t, stop, hasInitial(s)};
-        segment(taps, rows, columns, ahead, onTheirWay && t == from && (from + kAhead <= to || rows.limit() <= to), before);
+        if constexpr (kRing) {
+          if (t != next) {
+            ahead.drop();
+            ahead.start(columns, t, limit);
+          }
+        }
+        segment(taps, rows, columns, ahead, limit, t == from, before);
+        next = rows.limit();
       }
-      onTheirWay = false;
       t = stop;
     }
     if (a.partial) {
@@ -166,11 +175,7 @@ struct Backward {
     float pre[V];
     convolve<W, V>(taps, x, newest, pre);
 #pragma unroll
-    for (int i = 0; i < V; i++) {
-      float s, rest;
-      sigmoid(pre[i], s, rest);
-      gradient[i] = gradient[i] * s * fmaf(pre[i], rest, 1.0f);
-    }
+    for (int i = 0; i < V; i++) gradient[i] *= siluSlope(pre[i]);
   }
 
   __device__ __forceinline__ void sum(const float (&x)[W - 1][V], const float (&newest)[V], const float (&gradient)[V]) {
@@ -211,19 +216,16 @@ struct Backward {
   }
 
   // The first W-1 rows, which complete dinitial or nothing; those after them within the tile, which all do the
-  // same; and the W-1 rows past the tile's end, whose g the last rows of the tile need.
-  __device__ __forceinline__ void segment(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead, bool onTheirWay,
+  // same; and the W-1 rows past the tile's end, whose g the last rows of the tile need. `first`: the tile's first
+  // segment, before which `before` lies.
+  __device__ __forceinline__ void segment(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead, int limit, bool first,
                                           const Row<E, V> (&before)[W - 1]) {
-    int limit = kRing ? q.limit() : q.stop;
     Row<E, V> xEdge[W - 1], dEdge[W - 1];
-    if (!onTheirWay) ahead.drop();
-    if constexpr (kRing) {
-      if (!onTheirWay) ahead.start(columns, q.from, limit);
-    } else {
+    if constexpr (!kRing) {
 #pragma unroll
       for (int u = 0; u < W - 1; u++)
         if (q.from + u < q.end) load(xEdge[u], dEdge[u], q.from + u);
-      ahead.start(columns, min(q.from + W - 1, q.stop), limit);
+      ahead.start(columns, min(q.from + W - 1, q.stop), q.stop);
     }
     float x[W - 1][V], g[W - 1][V];
 #pragma unroll
@@ -232,7 +234,7 @@ struct Backward {
       Row<E, V> row;
       row.zero();
       if (r >= 0) {
-        if (onTheirWay) {
+        if (kRing && first) {
           row = before[j];
         } else {
           row.template load<true>(a.x, (q.start + r) * a.xPitch + c, a.xType);
@@ -267,7 +269,7 @@ struct Backward {
       if (t + u >= stop) break;
       if constexpr (kRing) {
         Row<E, V> taken[1][2];
-        if (t + u < limit) ahead.template take<false, 1>(taken, u, columns, static_cast<int>(t) + u, limit);
+        if (t + u < q.limit()) ahead.template take<1>(taken, columns, static_cast<int>(t) + u, limit);
         edge(taps, q, t + u, taken[0][0], taken[0][1], x, g);
       } else {
         edge(taps, q, t + u, xEdge[u], dEdge[u], x, g);
@@ -279,41 +281,76 @@ struct Backward {
   __device__ __forceinline__ void rows(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead, int limit,
                                        float (&x)[W - 1][V], float (&g)[W - 1][V]) {
     int t = q.from + W - 1;
-    // Whole groups have no branch between their rows, so that the rows' arithmetic interleaves.
-    if (a.silu) {
-      for (; t + 2 * kAhead <= q.stop; t += kAhead) group<true, true>(taps, q, columns, ahead, limit, x, g, t);
-      for (; t < q.stop; t += kAhead) group<false, true>(taps, q, columns, ahead, limit, x, g, t);
+    if constexpr (kRing) {
+      if (a.silu) {
+        walk<true>(taps, q, columns, ahead, limit, x, g, t);
+      } else {
+        walk<false>(taps, q, columns, ahead, limit, x, g, t);
+      }
+    } else if (a.silu) {  // whole groups have no branch between their rows, so that the rows' arithmetic interleaves
+      for (; t + 2 * kAhead <= q.stop; t += kAhead) group<true, true>(taps, q, columns, ahead, x, g, t);
+      for (; t < q.stop; t += kAhead) group<false, true>(taps, q, columns, ahead, x, g, t);
     } else {
-      for (; t < q.stop; t += kAhead) group<false, false>(taps, q, columns, ahead, limit, x, g, t);
+      for (; t < q.stop; t += kAhead) group<false, false>(taps, q, columns, ahead, x, g, t);
     }
   }
 
-  // Rows t .. t + kAhead, which are ahead, while the next as many set out. kWhole: all of both lie in the tile.
+  // Rows t .. stop from the ring.
+  template <bool kSilu>
+  __device__ __forceinline__ void walk(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead, int limit,
+                                       float (&x)[W - 1][V], float (&g)[W - 1][V], int t) {
+    char* to = static_cast<char*>(a.dx) + ((t - (W - 1)) * a.dxPitch + c) * E::kBytes;
+#pragma unroll 1
+    for (; t + 2 * kTogether <= q.stop; t += 2 * kTogether) {
+      fromRing<kTogether, kSilu>(taps, columns, ahead, limit, x, g, t, to);
+      fromRing<kTogether, kSilu>(taps, columns, ahead, limit, x, g, t + kTogether, to);
+    }
+#pragma unroll 1
+    for (; t < q.stop; t++) fromRing<1, kSilu>(taps, columns, ahead, limit, x, g, t, to);
+  }
+
+  template <int kRows, bool kSilu>
+  __device__ __forceinline__ void fromRing(const Taps<W, V>& taps, const Column (&columns)[2], Ahead& ahead, int limit,
+                                           float (&x)[W - 1][V], float (&g)[W - 1][V], int t, char*& to) {
+    Row<E, V> taken[kRows][2];
+    ahead.template take<kRows>(taken, columns, t, limit);
+#pragma unroll
+    for (int j = 0; j < kRows; j++) {
+      inner<kSilu>(taps, taken[j], x, g, to, 0);
+      to += a.dxPitch * E::kBytes;
+    }
+  }
+
+  // Rows t .. t + kAhead, which are in registers, while the next as many set out. kWhole: all of both lie in the tile.
   template <bool kWhole, bool kSilu>
-  __device__ __forceinline__ void group(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead, int limit,
+  __device__ __forceinline__ void group(const Taps<W, V>& taps, const Segment& q, const Column (&columns)[2], Ahead& ahead,
                                         float (&x)[W - 1][V], float (&g)[W - 1][V], int t) {
     constexpr int kRows = kWhole ? kTogether : 1;
 #pragma unroll
     for (int u = 0; u < kAhead; u += kRows) {
       if (!kWhole && t + u >= q.stop) break;
       Row<E, V> taken[kRows][2];
-      ahead.template take<kWhole, kRows>(taken, u, columns, t + u, limit);
+      ahead.template take<kWhole, kRows>(taken, u, columns, t + u, q.stop);
 #pragma unroll
-      for (int j = 0; j < kRows; j++) {
-        float newest[V], gradient[V];
-        taken[j][0].widen(newest, a.xType);
-        taken[j][1].widen(gradient, a.xType);
-        if (kSilu) slope(taps, x, newest, gradient);
-        sum(x, newest, gradient);
-        Row<E, V> row;
-        float d[V];
-        combine(taps, g, gradient, d);
-        row.narrow(d, a.xType);
-        if (a.dx) row.store(a.dx, (t + u + j - (W - 1)) * a.dxPitch + c, a.xType);
-        shift<W, V>(x, newest);
-        shift<W, V>(g, gradient);
-      }
+      for (int j = 0; j < kRows; j++) inner<kSilu>(taps, taken[j], x, g, a.dx, (t + u + j - (W - 1)) * a.dxPitch + c);
     }
+  }
+
+  // A row of x and of dout: its g, its part of the sums, and the dx of the row W-1 before, at `element` of dx.
+  template <bool kSilu>
+  __device__ __forceinline__ void inner(const Taps<W, V>& taps, const Row<E, V> (&taken)[2], float (&x)[W - 1][V], float (&g)[W - 1][V], void* dx, i64 element) {
+    float newest[V], gradient[V];
+    taken[0].widen(newest, a.xType);
+    taken[1].widen(gradient, a.xType);
+    if (kSilu) slope(taps, x, newest, gradient);
+    sum(x, newest, gradient);
+    Row<E, V> row;
+    float d[V];
+    combine(taps, g, gradient, d);
+    row.narrow(d, a.xType);
+    if (a.dx) row.store(dx, element, a.xType);
+    shift<W, V>(x, newest);
+    shift<W, V>(g, gradient);
   }
 
   // The sum of w[W-1-k] * g[e+k], where g[e] .. g[e+W-2] are the window.

@@ -112,8 +112,14 @@ extern "C" __global__ void __launch_bounds__(kThreads) conv1d_reduce(const __gri
   const float* p = a.partial + k * a.pitch + c;
   i64 stride = (a.width + 1) * a.pitch;
   float sum = 0;
-#pragma unroll 16
-  for (int i = 0; i < a.tiles; i++) sum += p[i * stride];
+  constexpr int kAtOnce = 24;  // loads on their way together
+  for (int i = 0; i < a.tiles; i += kAtOnce) {
+    float v[kAtOnce];
+#pragma unroll
+    for (int u = 0; u < kAtOnce; u++) v[u] = i + u < a.tiles ? p[(i + u) * stride] : 0;
+#pragma unroll
+    for (int u = 0; u < kAtOnce; u++) sum += v[u];
+  }
   i64 at = weight ? c * a.dweightPitch + k : c;
   Row<Any, 1> row;
   if (a.accumulate) {

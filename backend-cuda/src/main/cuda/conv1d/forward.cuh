@@ -8,7 +8,7 @@
 // they cost no registers; a tile's sequences follow each other in one ring without a pause, and the rows that
 // become a sequence's new state travel beside them, as do the W-1 rows before the tile.
 //
-// Tiles are short, about 18 rows. Blocks start in order, so what is read and written at a time lies close together,
+// Tiles are short, about 15 rows. Blocks start in order, so what is read and written at a time lies close together,
 // which memory rewards (the same copy in tiles of 63 rows takes 3 % longer), and the last wave is nearly full.
 //
 // Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the block that
@@ -45,7 +45,8 @@ template <class E, int W, int V>
 struct Forward {
   static constexpr bool kRing = E::kBytes * V == 16;
   static constexpr int kAhead = rowsAhead(W, kRing ? 6 : 3);
-  static constexpr int kTogether = kAhead % 3 == 0 ? 3 : 1;  // rows taken at once, so that their arithmetic interleaves
+  // Rows taken at once, so that their arithmetic interleaves: from a ring W-1 or a multiple, see rowsAhead.
+  static constexpr int kTogether = kRing ? (W == 3 ? 2 : 3) : kAhead % 3 == 0 ? 3 : 1;
   // Rows of 16 bytes read ahead through shared memory, narrower ones in registers.
   using Ahead = std::conditional_t<kRing, RowsInRing<E, V, kAhead, kThreads>, RowsInRegisters<E, V, kAhead>>;
   const ForwardArguments& a;
@@ -154,8 +155,11 @@ struct Forward {
     Column x[1] = {{a.x, a.xPitch, c, a.xType}};
     Taps<W, V> taps;
     if (live) {
-      fetchBefore(from);
-      ahead.start(x, from, to);
+      if constexpr (kRing) {
+        ahead.startAt(fetchBefore(from), x, from, to);
+      } else {
+        ahead.start(x, from, to);
+      }
       taps.load(a.weights, a.weightPitch, c);
     }
     Sequences q{a.cu, a.sequences, a.tokens};
@@ -164,6 +168,7 @@ struct Forward {
     if (s < 0) s = 0;
     int start = q.start(s), end = q.end(s), t = max(from, start);
     if (start < from && from < start + W - 1) t = min(start + W - 1, end);
+    if (a.silu) taps.scale(kScale);  // not before: that would wait for them
     int next = from, limit = to;  // `ahead` goes on with row `next` and ends before `limit`
     while (true) {
       while (t >= end) {
@@ -240,13 +245,18 @@ struct Forward {
         row.widen(window[j], a.xType);
       }
     }
-    // Whole groups have no branch between their rows, so that the rows' arithmetic interleaves.
     int begin = t;
-    if (a.silu) {
-      for (; t + 2 * kAhead <= stop; t += kAhead) group<true, true>(taps, ahead, x, limit, window, t, stop);
-      for (; t < stop; t += kAhead) group<false, true>(taps, ahead, x, limit, window, t, stop);
+    if constexpr (kRing) {
+      if (a.silu) {
+        walk<true>(taps, ahead, x, limit, window, t, stop);
+      } else {
+        walk<false>(taps, ahead, x, limit, window, t, stop);
+      }
+    } else if (a.silu) {  // whole groups have no branch between their rows, so that the rows' arithmetic interleaves
+      for (; t + 2 * kAhead <= stop; t += kAhead) group<true, true>(taps, ahead, x, window, t, stop);
+      for (; t < stop; t += kAhead) group<false, true>(taps, ahead, x, window, t, stop);
     } else {
-      for (; t < stop; t += kAhead) group<false, false>(taps, ahead, x, limit, window, t, stop);
+      for (; t < stop; t += kAhead) group<false, false>(taps, ahead, x, window, t, stop);
     }
     if (keepLater) keepLast(slot, stop - begin <= kAhead);
     return true;
@@ -268,13 +278,17 @@ struct Forward {
 
   // Part of the copy group that the next row closes.
   __device__ __forceinline__ void fetchRow(uint32_t to, int token) const {
-    if constexpr (kRing) copyAsync<E::kBytes * V>(to, static_cast<const char*>(a.x) + (token * a.xPitch + c) * E::kBytes, false);
+    if constexpr (kRing) copyAsync<E::kBytes * V>(to, static_cast<const char*>(a.x) + (token * a.xPitch + c) * E::kBytes);
   }
 
-  __device__ __forceinline__ void fetchBefore(int from) const {
+  // Returns where row `from` begins.
+  __device__ __forceinline__ const char* fetchBefore(int from) const {
+    i64 pitch = a.xPitch * E::kBytes;
+    const char* row = static_cast<const char*>(a.x) + from * pitch + static_cast<i64>(c) * E::kBytes - (W - 1) * pitch;
 #pragma unroll
-    for (int j = 0; j < W - 1; j++)
-      if (from - (W - 1) + j >= 0) fetchRow(rowsBefore() + j * kStride, from - (W - 1) + j);
+    for (int j = 0; j < W - 1; j++, row += pitch)
+      if (from - (W - 1) + j >= 0) copyAsync<E::kBytes * V>(rowsBefore() + j * kStride, row);
+    return row;
   }
 
   __device__ __forceinline__ void fetchLast(int end) const {
@@ -292,26 +306,50 @@ struct Forward {
     }
   }
 
-  // Rows t .. t + kAhead. kWhole: those and the next as many lie before stop.
+  // Rows t .. stop from the ring. One short loop for nearly all of them: tiles are so short that code which is not in
+  // the caches of instructions takes longer than what it saves.
+  template <bool kSilu>
+  __device__ __forceinline__ void walk(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, float (&window)[W - 1][V], int t, int stop) const {
+    char* to = static_cast<char*>(a.out) + (t * a.outPitch + c) * E::kBytes;
+#pragma unroll 1
+    for (; t + kTogether <= stop; t += kTogether) rows<kTogether, kSilu>(taps, ahead, x, limit, window, t, to);
+#pragma unroll 1
+    for (; t < stop; t++) rows<1, kSilu>(taps, ahead, x, limit, window, t, to);
+  }
+
+  template <int kRows, bool kSilu>
+  __device__ __forceinline__ void rows(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, float (&window)[W - 1][V], int t, char*& to) const {
+    Row<E, V> taken[kRows][1];
+    ahead.template take<kRows>(taken, x, t, limit);
+#pragma unroll
+    for (int j = 0; j < kRows; j++) {
+      row<kSilu>(taps, taken[j][0], window, to, 0);
+      to += a.outPitch * E::kBytes;
+    }
+  }
+
+  template <bool kSilu>
+  __device__ __forceinline__ void row(const Taps<W, V>& taps, Row<E, V>& row, float (&window)[W - 1][V], void* out, i64 element) const {
+    float now[V], y[V];
+    row.widen(now, a.xType);
+    convolve<W, V>(taps, window, now, y);
+    if (kSilu) silu<V, true>(y);
+    row.narrow(y, a.xType);
+    row.store(out, element, a.xType);
+    shift<W, V>(window, now);
+  }
+
+  // Rows t .. t + kAhead from registers. kWhole: those and the next as many lie before stop.
   template <bool kWhole, bool kSilu>
-  __device__ __forceinline__ void group(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, float (&window)[W - 1][V], int t, int stop) const {
+  __device__ __forceinline__ void group(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], float (&window)[W - 1][V], int t, int stop) const {
     constexpr int kRows = kWhole ? kTogether : 1;
 #pragma unroll
     for (int u = 0; u < kAhead; u += kRows) {
       if (!kWhole && t + u >= stop) break;
-      Row<E, V> rows[kRows][1];
-      ahead.template take<kWhole, kRows>(rows, u, x, t + u, limit);
+      Row<E, V> taken[kRows][1];
+      ahead.template take<kWhole, kRows>(taken, u, x, t + u, stop);
 #pragma unroll
-      for (int j = 0; j < kRows; j++) {
-        Row<E, V>& row = rows[j][0];
-        float now[V], y[V];
-        row.widen(now, a.xType);
-        convolve<W, V>(taps, window, now, y);
-        if (kSilu) silu<V>(y);
-        row.narrow(y, a.xType);
-        row.store(a.out, (t + u + j) * a.outPitch + c, a.xType);
-        shift<W, V>(window, now);
-      }
+      for (int j = 0; j < kRows; j++) row<kSilu>(taps, taken[j][0], window, a.out, (t + u + j) * a.outPitch + c);
     }
   }
 };

@@ -30,6 +30,15 @@ struct Taps {
     for (int k = 0; k < W; k++) loadRow(packed + k * pitch + channel, w[k]);
     loadRow(packed + W * pitch + channel, bias);
   }
+
+  __device__ __forceinline__ void scale(float by) {
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+      bias[i] *= by;
+#pragma unroll
+      for (int k = 0; k < W; k++) w[k][i] *= by;
+    }
+  }
 };
 
 // bias + sum of w[k] * (window, newest)[k].
@@ -45,43 +54,37 @@ __device__ __forceinline__ void convolve(const Taps<W, V>& taps, const float (&w
 }
 
 __device__ __forceinline__ float reciprocal(float x) {  // of normal numbers
-#ifdef WEFT_HOST_EMULATION
-  return 1.0f / x;
-#else
   float r;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
   return r;
-#endif
 }
 
 __device__ __forceinline__ float exponential2(float x) {  // subnormal results become 0
-#ifdef WEFT_HOST_EMULATION
-  return exp2f(x);
-#else
   float r;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
   return r;
-#endif
 }
 
-// sigmoid(v) and 1 - sigmoid(v), each to full relative precision: exp of what is never positive cannot overflow,
-// and its square root's square underflows by itself, where ex2 would flush. No branch, so that rows interleave.
-__device__ __forceinline__ void sigmoid(float v, float& s, float& rest) {
-  float half = exponential2(-0.7213475204444817f * fabsf(v));  // exp(-|v| / 2)
-  float e = half * half;
-  float r = reciprocal(1.0f + e);
-  float er = e * r;
-  s = v >= 0 ? r : er;
-  rest = v >= 0 ? er : r;
+// The activation. exp(-v) is computed times a power of two, so that the reciprocal of 1 + exp(-v) stays a normal number
+// as long as silu(v) is one: it comes times 2^8. No branch, so that rows interleave.
+constexpr float kScale = 0x1p-8f, kLog2E = 1.4426950408889634f;
+
+// The derivative of silu, sigmoid(v) (1 + v (1 - sigmoid(v))), where 1 - sigmoid(v) = exp(-v) sigmoid(v) to full
+// relative precision. The bound of the exponent keeps infinity times zero out; there sigmoid(v) is 0.
+__device__ __forceinline__ float siluSlope(float v) {
+  float e = exponential2(fminf(fmaf(v, -kLog2E, -16.0f), 127.0f));  // 2^-16 exp(-v)
+  float r = reciprocal(fmaf(e, 256.0f, kScale));                    // 2^8 sigmoid(v)
+  return r * fmaf(v, e * r, kScale);
 }
 
-template <int V>
+// kScaled: of values that come times kScale, by taps that were scaled, which is exact but for subnormal ones.
+template <int V, bool kScaled>
 __device__ __forceinline__ void silu(float (&v)[V]) {
 #pragma unroll
   for (int i = 0; i < V; i++) {
-    float s, rest;
-    sigmoid(v[i], s, rest);
-    v[i] *= s;
+    float scaled = kScaled ? v[i] : v[i] * kScale;
+    float e = exponential2(fmaf(v[i], kScaled ? -kLog2E / kScale : -kLog2E, -8.0f));
+    v[i] = scaled * reciprocal(e + kScale);
   }
 }
 

@@ -81,7 +81,7 @@ struct Update {
       for (int j = 0; j < W - 1; j++) step.kept[j].widen(window[j], a.stateType);
       step.x.widen(now, a.xType);
       convolve<W, V>(taps, window, now, y);
-      if (a.silu) silu<V>(y);
+      if (a.silu) silu<V, false>(y);
       result.narrow(y, a.xType);
       append<E, W, V>(step.kept, step.x.converted(a.xType, a.stateType));
       Columns<E, W, V>(a.states, step.slot, c, a.stateMode, a.stateType).putAll(step.kept);
@@ -149,7 +149,7 @@ struct Update {
       float now[V], y[V];
       row.widen(now, a.xType);
       convolve<W, V>(taps, window, now, y);
-      if (a.silu) silu<V>(y);
+      if (a.silu) silu<V, false>(y);
       Row<E, V> result;
       result.narrow(y, a.xType);
       result.store(a.out, out + i * a.outToken, a.xType);

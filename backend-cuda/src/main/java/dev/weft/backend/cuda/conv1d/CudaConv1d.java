@@ -35,7 +35,7 @@ public final class CudaConv1d implements Conv1dKernel {
   /** Sequences that one block looks through for empty ones. */
   private static final int EMPTY_PER_BLOCK = 32;
 
-  private static final int REDUCE_THREADS = 128;
+  private static final int REDUCE_THREADS = 64;
 
   private final CudaDevice device;
   private final CausalConv1dSpec spec;

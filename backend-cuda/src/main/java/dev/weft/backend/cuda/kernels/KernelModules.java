@@ -13,17 +13,24 @@ import java.util.Set;
 import jcuda.driver.CUmodule;
 import jcuda.driver.JCudaDriver;
 
-/** The images loaded on a device, each when first needed. The caller has bound the context. */
+/**
+ * The images loaded on a device, each when first needed: machine code module by module, PTX kernel
+ * by kernel, since the driver has to compile it. The caller has bound the context.
+ */
 public final class KernelModules {
   /** Architectures whose code can wait for the launch ahead; PTX is of an older one. */
   private static final Set<String> OVERLAPPING = Set.of("sm_90a", "sm_100");
 
+  private static final String PTX = "ptx";
+
   private final KernelManifest manifest;
   private final List<String> preference;
-  private final Map<String, Loaded> loaded = new HashMap<>();
+  private final Map<String, Loaded> modules = new HashMap<>(); // machine code, by module
+  private final List<CUmodule> alone = new ArrayList<>(); // kernels in PTX
+  private final Map<String, String> architectures = new HashMap<>(); // by module, once known
+  private final Map<String, KernelFunction> functions = new HashMap<>();
 
-  private record Loaded(
-      CUmodule module, String architecture, Map<String, KernelFunction> kernels) {}
+  private record Loaded(CUmodule module, String architecture) {}
 
   /**
    * Chooses images for a device.
@@ -50,7 +57,7 @@ public final class KernelModules {
         names.add("sm_100");
       }
     }
-    names.add("ptx");
+    names.add(PTX);
     return names;
   }
 
@@ -63,13 +70,12 @@ public final class KernelModules {
     if (kernel == null) {
       throw new IllegalStateException("no kernel " + name + " was built");
     }
-    Loaded module = loaded.get(kernel.module());
-    if (module == null) {
-      module = load(kernel.module());
-      loaded.put(kernel.module(), module);
-    }
-    KernelFunction function = module.kernels.get(name);
+    KernelFunction function = functions.get(name);
     if (function == null) {
+      Loaded module = modules.get(kernel.module());
+      if (module == null) {
+        module = load(kernel);
+      }
       Handles.Function handle = new Handles.Function();
       Status.check(
           "cuModuleGetFunction(" + name + ")",
@@ -77,7 +83,7 @@ public final class KernelModules {
       function =
           new KernelFunction(
               name, handle, kernel.parameterBytes(), OVERLAPPING.contains(module.architecture));
-      module.kernels.put(name, function);
+      functions.put(name, function);
     }
     return function;
   }
@@ -102,24 +108,35 @@ public final class KernelModules {
 
   /** The architecture whose image a module was loaded from, after its first kernel. */
   public synchronized String architecture(String module) {
-    Loaded found = loaded.get(module);
-    return found == null ? "" : found.architecture;
+    return architectures.getOrDefault(module, "");
   }
 
-  private Loaded load(String module) {
+  private Loaded load(KernelManifest.Kernel kernel) {
+    String module = kernel.module();
     StringBuilder refused = new StringBuilder();
     for (String architecture : preference) {
-      if (!manifest.architectures(module).contains(architecture)) {
+      if (!manifest.architectures(module).contains(architecture)
+          || (architectures.getOrDefault(module, architecture).equals(PTX)
+              && !architecture.equals(PTX))) { // the driver has refused it already
         continue;
       }
       byte[] image = manifest.image(module, architecture);
       CUmodule handle = new CUmodule();
       int code =
-          architecture.equals("ptx")
-              ? JCudaDriver.cuModuleLoadData(handle, new String(image, StandardCharsets.US_ASCII))
+          architecture.equals(PTX)
+              ? JCudaDriver.cuModuleLoadData(
+                  handle,
+                  PtxModule.only(kernel.name(), new String(image, StandardCharsets.US_ASCII)))
               : JCudaDriver.cuModuleLoadData(handle, image);
       if (code == Status.SUCCESS) {
-        return new Loaded(handle, architecture, new HashMap<>());
+        Loaded loaded = new Loaded(handle, architecture);
+        architectures.put(module, architecture);
+        if (architecture.equals(PTX)) {
+          alone.add(handle);
+        } else {
+          modules.put(module, loaded);
+        }
+        return loaded;
       }
       if (!Status.isImageRefused(code)) {
         throw Status.failure("cuModuleLoadData(" + module + ", " + architecture + ")", code);
@@ -141,10 +158,15 @@ public final class KernelModules {
 
   /** Unloads all; nothing is in flight. */
   public synchronized void close() {
-    for (Loaded module : loaded.values()) {
-      int ignored = JCudaDriver.cuModuleUnload(module.module); // the device goes either way
-      assert ignored >= 0;
-    }
-    loaded.clear();
+    modules.values().forEach(loaded -> unload(loaded.module));
+    alone.forEach(KernelModules::unload);
+    modules.clear();
+    alone.clear();
+    functions.clear();
+  }
+
+  private static void unload(CUmodule module) {
+    int ignored = JCudaDriver.cuModuleUnload(module); // the device goes either way
+    assert ignored >= 0;
   }
 }
