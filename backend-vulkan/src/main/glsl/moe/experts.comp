@@ -14,6 +14,14 @@
 #include "products.glsl"
 #endif
 
+#if MATRIX != 0 && TYPE != 0
+// All rows start at multiples of 16 bytes, x and act have less than 2^32 chunks of 16 bytes, and depths and columns are
+// multiples of the tile's: the host has looked.
+layout(constant_id = 0) const bool WHOLE = false;
+#else
+const bool WHOLE = false;
+#endif
+
 // Row i of expert e starts at element e * expert + i * row.
 #define WEIGHTS(name)     \
   READS(name);            \
@@ -59,12 +67,15 @@ STORED_ARGUMENTS {
 };
 TAKES_ARGUMENTS;
 
-// The row of x of a sorted row.
-uint64_t x_row(int sorted, int end) {
-  if (sorted >= end) return 0ul;
+// The token of a sorted row, and its row of x.
+int x_token(int sorted) {
   int token = sorted;
   if (GIVEN(permutation)) token = load_int(a.permutation, sorted) / a.top_k;
-  return place(a.x, token * a.x_pitch, a.x_type);
+  return token;
+}
+uint64_t x_row(int sorted, int end) {
+  if (sorted >= end) return 0ul;
+  return place(a.x, x_token(sorted) * a.x_pitch, a.x_type);
 }
 #endif
 
@@ -77,6 +88,30 @@ void main() {
   const int wide = gated ? GROUP_N / 2 : GROUP_N;  // columns of act
   const int column = t.w * wide;
   const int hidden = a.hidden, width = a.width, x_type = a.x_type, weight_type = a.weight_type;
+#if MATRIX != 0 && TYPE != 0
+  if (WHOLE) {
+    FIND_CHUNKS(x_chunks, r, uint(x_token(min(row + r, end - 1))) * uint(a.x_pitch / CHUNK));
+    const int own = column + ROW_BY_K(0);
+    const uint64_t low =
+        (gated ? WEIGHT_AT(gate, expert, own) : WEIGHT_AT(up, expert, own)) + uint64_t(COLUMN_BY_K * 16);
+    const uint64_t high =
+        WEIGHT_AT(up, expert, gated ? own : own + GROUP_N / 2) + uint64_t(COLUMN_BY_K * 16);
+    const int64_t up_step = a.up_row * (ROW_STEP * 2), low_step = gated ? a.gate_row * (ROW_STEP * 2) : up_step;
+    const uint64_t x = a.x;
+    uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_BY_K(GROUP_N)];
+    clear_sums();
+#define FETCH(k)                            \
+  FETCH_CHUNKS(held_x, x, x_chunks, k)      \
+  FETCH_HALVES(held_w, low, low_step, high, up_step, k)
+#define PUT(to)                             \
+  PUT_BY_K(to, held_x, GROUP_M)             \
+  PUT_BY_K((to) + SECOND_OPERAND, held_w, GROUP_N)
+    PRODUCT(hidden, FETCH, PUT, multiply_by_k);
+#undef FETCH
+#undef PUT
+  } else
+#endif
+  {
   FIND_ROWS(x_rows, GROUP_M, r, x_row(row + r, end));
   FIND_ROWS(w_rows, GROUP_N, r,
             column + r % wide >= width ? 0ul
@@ -93,6 +128,7 @@ void main() {
   PUT_BY_K(to, held_x, GROUP_M)                                \
   PUT_BY_K((to) + SECOND_OPERAND, held_w, GROUP_N)
   PRODUCT(hidden, FETCH, PUT, multiply_by_k);
+  }
   for (FINISHED_PARTS(part)) {
     LEAVE_PART(part);
     EACH_FOUR_OF(wide, r, c) {
@@ -158,6 +194,28 @@ void main() {
   const int from = split * a.split_depth;
   const int depth = max(min(a.width - from, a.split_depth), 0);
   const int hidden = a.hidden, act_type = a.act_type, weight_type = a.weight_type, out_type = a.out_type;
+#if MATRIX != 0 && TYPE != 0
+  if (WHOLE) {
+    FIND_CHUNKS(x_chunks, r, uint(min(row + r, end - 1)) * uint(a.act_pitch / CHUNK));
+    const int own = column + ROW_BY_K(0);
+    const uint64_t low = at(WEIGHT_AT(down, expert, own), from, 2) + uint64_t(COLUMN_BY_K * 16);
+    const uint64_t high = at(WEIGHT_AT(down, expert, own + GROUP_N / 2), from, 2) + uint64_t(COLUMN_BY_K * 16);
+    const int64_t step = a.down_row * (ROW_STEP * 2);
+    const uint64_t x = at(a.act, from, 2);
+    uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_BY_K(GROUP_N)];
+    clear_sums();
+#define FETCH(k)                            \
+  FETCH_CHUNKS(held_x, x, x_chunks, k)      \
+  FETCH_HALVES(held_w, low, step, high, step, k)
+#define PUT(to)                             \
+  PUT_BY_K(to, held_x, GROUP_M)             \
+  PUT_BY_K((to) + SECOND_OPERAND, held_w, GROUP_N)
+    PRODUCT(depth, FETCH, PUT, multiply_by_k);
+#undef FETCH
+#undef PUT
+  } else
+#endif
+  {
   FIND_ROWS(x_rows, GROUP_M, r, row + r < end ? place(a.act, (row + r) * a.act_pitch + from, act_type) : 0ul);
   FIND_ROWS(w_rows, GROUP_N, r,
             column + r < hidden ? at(WEIGHT_AT(down, expert, column + r), from, type_bytes(weight_type)) : 0ul);
@@ -172,6 +230,7 @@ void main() {
   PUT_BY_K(to, held_x, GROUP_M)                                \
   PUT_BY_K((to) + SECOND_OPERAND, held_w, GROUP_N)
   PRODUCT(depth, FETCH, PUT, multiply_by_k);
+  }
   for (FINISHED_PARTS(part)) {
     LEAVE_PART(part);
     EACH_FOUR(r, c) {
@@ -192,5 +251,9 @@ void main() {
 #endif
 
 #if defined(KERNEL_moe_project_few) || defined(KERNEL_moe_down_few)
+#ifdef DIRECT
+#include "few_direct.glsl"
+#else
 #include "few_rows.glsl"
+#endif
 #endif

@@ -137,6 +137,25 @@ uvec4 fetch_chunk(uint64_t row, int64_t i, int type, int valid) {
     put_chunk((to) + ROW_BY_K(j_) * (PITCH(DEPTH) / CHUNK) + COLUMN_BY_K, held[j_]);                              \
   }
 
+// Where all is there and aligned, rows of the first operand are found once and kept as numbers of chunks from `base` (what
+// is beyond the end repeats a row that is there), and those of the second lie evenly in two halves of the tile, from
+// `low` and `high` on: one multiply-add finds each chunk.
+#define FIND_CHUNKS(places, r, expression)                                              \
+  uint places[HELD_BY_K(GROUP_M)];                                                      \
+  [[unroll]] for (int j_ = 0; j_ < HELD_BY_K(GROUP_M); j_++) {                          \
+    const int r = ROW_BY_K(j_);                                                         \
+    places[j_] = uint(expression) + COLUMN_BY_K;                                        \
+  }
+#define FETCH_CHUNKS(held, base, places, k)                                             \
+  [[unroll]] for (int j_ = 0; j_ < HELD_BY_K(GROUP_M); j_++) {                          \
+    held[j_] = Words4((base) + uint64_t(places[j_] + uint(k) / CHUNK) * 16ul).v;        \
+  }
+#define FETCH_HALVES(held, low, low_step, high, high_step, k)                           \
+  [[unroll]] for (int j_ = 0; j_ < HELD_BY_K(GROUP_N) / 2; j_++) {                      \
+    held[j_] = Words4(at((low) + uint64_t(j_ * (low_step)), k, 16 / CHUNK)).v;          \
+    held[HELD_BY_K(GROUP_N) / 2 + j_] = Words4(at((high) + uint64_t(j_ * (high_step)), k, 16 / CHUNK)).v; \
+  }
+
 // Along k: DEPTH rows, from row k on, of which elements start .. start + n up to `end`.
 #define HELD_ALONG_K(n) (DEPTH * ((n) / CHUNK) / GROUP_SIZE)
 #define ROW_ALONG_K(n, j) ((local_item() + (j) * GROUP_SIZE) / ((n) / CHUNK))
@@ -160,8 +179,22 @@ uvec4 fetch_chunk(uint64_t row, int64_t i, int type, int valid) {
   }
 
 // The loop over k. FETCH(k) brings a stage to registers, PUT(place) leaves it in local memory, multiply adds it to the
-// sums: so the next stage travels while this one is multiplied. All work-items come by, with the same depth. With one
-// stage in local memory everybody waits twice.
+// sums. All work-items come by, with the same depth.
+#if STAGES == 1 && GROUP_M > 16
+// Large tiles of one deep stage: other groups multiply while this one copies. Reading ahead would take registers.
+#define PRODUCT(depth, FETCH, PUT, multiply)                                  \
+  do {                                                                        \
+    for (int k_ = 0; k_ < (depth); k_ += DEPTH) {                             \
+      FETCH(k_)                                                               \
+      barrier(); /* nobody reads the stage before any more */                 \
+      PUT(0)                                                                  \
+      barrier();                                                              \
+      multiply(0);                                                            \
+    }                                                                         \
+    barrier();                                                                \
+  } while (false)
+#else
+// The next stage travels while this one is multiplied. With one stage in local memory everybody waits twice.
 #define PRODUCT(depth, FETCH, PUT, multiply)                                              \
   do {                                                                                    \
     const int steps_ = ((depth) + DEPTH - 1) / DEPTH;                                     \
@@ -191,6 +224,7 @@ uvec4 fetch_chunk(uint64_t row, int64_t i, int type, int valid) {
     }                                                                                     \
     barrier();                                                                            \
   } while (false)
+#endif
 
 // ---- epilogue ----------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,9 @@ final class Experts {
   /** Rows beyond which cooperative matrices do better with tiles. */
   private static final int MOST_ROWS_OF_COOPERATIVE = 32;
 
+  /** Kernels for whole tiles count chunks of 16 bytes of a row's place in 32 bits. */
+  private static final long MOST_ELEMENTS_OF_WHOLE = 8L << 32;
+
   private static final String SOURCE = "moe/experts";
 
   private final MoeDispatchSpec spec;
@@ -49,13 +52,17 @@ final class Experts {
    *
    * @param projectFew where this is the tile of the fewest rows, on units that stream: moe/few_rows
    * @param downFew the same for the second product
+   * @param projectWhole where all is aligned and made of whole tiles: moe/experts, WHOLE
+   * @param downWhole the same for the second product
    */
   record Variant(
       GroupTile tile,
       ComputeKernel project,
       ComputeKernel down,
       @Nullable ComputeKernel projectFew,
-      @Nullable ComputeKernel downFew) {}
+      @Nullable ComputeKernel downFew,
+      @Nullable ComputeKernel projectWhole,
+      @Nullable ComputeKernel downWhole) {}
 
   Experts(ComputeDevice device, MoeDispatchSpec spec) {
     this.spec = spec;
@@ -70,6 +77,10 @@ final class Experts {
         names.add(project.function("moe_project_few"));
         names.add(project.function("moe_down_few"));
       }
+      if (tile.hasFormForWhole()) {
+        names.add(project.with("WHOLE", 1));
+        names.add(project.function("moe_down").with("WHOLE", 1));
+      }
     }
     Iterator<ComputeKernel> kernels = device.kernels(names).iterator();
     for (GroupTile tile : tiles) {
@@ -79,7 +90,9 @@ final class Experts {
               kernels.next(),
               kernels.next(),
               streams(tile) ? kernels.next() : null,
-              streams(tile) ? kernels.next() : null));
+              streams(tile) ? kernels.next() : null,
+              tile.hasFormForWhole() ? kernels.next() : null,
+              tile.hasFormForWhole() ? kernels.next() : null));
     }
   }
 
@@ -102,6 +115,19 @@ final class Experts {
 
   private static boolean streams(Variant variant, ExpertWork work) {
     return streams(variant, work.slots(), work.weights(), work.aligned());
+  }
+
+  /** Whether work is as {@link Variant#projectWhole} takes it. */
+  private static boolean isWhole(GroupTile tile, ExpertWork work) {
+    ExpertWeights weights = work.weights();
+    int columns = tile.columns();
+    return work.aligned()
+        && weights.hidden() % tile.depth() == 0
+        && weights.hidden() % columns == 0
+        && weights.width() % tile.depth() == 0
+        && weights.width() % (weights.isGated() ? columns / 2 : columns) == 0
+        && work.tokens() * work.xPitch() < MOST_ELEMENTS_OF_WHOLE
+        && work.slots() * work.actPitch() < MOST_ELEMENTS_OF_WHOLE;
   }
 
   /** Rows of weights of a group. */
@@ -174,7 +200,13 @@ final class Experts {
       stream.dispatch(variant.projectFew, groups, 1, 1, FEW_GROUP);
     } else {
       long groups = mostTiles * cut(weights.width(), variant.tile.columns() / shared);
-      stream.dispatch(variant.project, groups, 1, 1, variant.tile.groupSize());
+      ComputeKernel whole = variant.projectWhole;
+      stream.dispatch(
+          whole != null && isWhole(variant.tile, work) ? whole : variant.project,
+          groups,
+          1,
+          1,
+          variant.tile.groupSize());
     }
   }
 
@@ -212,7 +244,13 @@ final class Experts {
       stream.dispatch(variant.downFew, groups, 1, 1, FEW_GROUP);
     } else {
       long groups = mostTiles * cut(weights.hidden(), variant.tile.columns());
-      stream.dispatch(variant.down, groups, work.parts(), 1, variant.tile.groupSize());
+      ComputeKernel whole = variant.downWhole;
+      stream.dispatch(
+          whole != null && isWhole(variant.tile, work) ? whole : variant.down,
+          groups,
+          work.parts(),
+          1,
+          variant.tile.groupSize());
     }
   }
 

@@ -74,8 +74,8 @@ record GroupTile(
     if (units == MatrixUnits.COOPERATIVE) { // measured on an H200, with 48 KiB of local memory
       return List.of(
           new GroupTile(type, units, wave, 16, 16, 16, 64, 128, 1),
-          new GroupTile(type, units, wave, 32, 64, 64, 128, 32, 2),
-          new GroupTile(type, units, wave, 64, 64, 128, 128, 32, 2));
+          new GroupTile(type, units, wave, 32, 64, 64, 128, 64, 1),
+          new GroupTile(type, units, wave, 64, 64, 128, 128, 64, 1));
     }
     return List.of(
         new GroupTile(type, units, wave, 16, 16, 16, 64, 64, 2),
@@ -115,6 +115,14 @@ record GroupTile(
 
   private long operand(int size, int chunk) {
     return Math.max((long) size * (depth + chunk), (long) depth * (size + chunk));
+  }
+
+  /**
+   * Whether there are kernels for operands of which every row is there, aligned and whole: in large
+   * tiles of cooperative matrices a second way within one kernel costs registers.
+   */
+  boolean hasFormForWhole() {
+    return units == MatrixUnits.COOPERATIVE && multipliesOnMatrixUnits() && rows > waveRows;
   }
 
   /** A kernel of a source, compiled for this tile. */

@@ -263,6 +263,33 @@ public sealed interface Arithmetic permits ScalarArithmetic, VectorArithmetic {
       int outPitch);
 
   /**
+   * The same convolution, bit for bit, of rows where they lie: nothing is staged, so that reading
+   * and writing overlap with computing.
+   *
+   * @param in holds the rows, the oldest of a window first
+   * @param inRow the oldest that the first result takes
+   * @param out takes the results, rounded once; must not overlap {@code in}
+   * @param outRow where the first goes
+   * @param rows how many to compute
+   * @param from the first channel, of {@code taps} as well
+   * @param channels how many
+   * @return false if there is no loop for these types, this width or this number of channels, and
+   *     nothing was done
+   */
+  boolean convolveInMemory(
+      MatrixRows in,
+      long inRow,
+      MatrixRows out,
+      long outRow,
+      int rows,
+      int width,
+      int from,
+      int channels,
+      float[] taps,
+      int tapsPitch,
+      boolean silu);
+
+  /**
    * Multiplies by the derivative of SiLU: {@code dout[i] *= s * (1 + pre[i] * (1 - s))}, s being
    * the sigmoid of pre[i].
    */

@@ -7,7 +7,8 @@ import jdk.incubator.vector.VectorSpecies;
 
 /**
  * Dot products of matrix rows in memory with one to a few dense rows, the dimension that is summed
- * over along the vectors: nothing is packed, and four rows of the matrix stream past at once. F32
+ * over along the vectors: nothing is packed, and four rows of the matrix stream past at once, each
+ * from a quarter of its own, so that what is read are four long streams however short a row is. F32
  * and BF16 rows meet up to four dense rows straight from memory, widened in registers; where there
  * are more, the next come while the rows are in the caches. F16 rows are widened into the
  * first-level cache before.
@@ -41,33 +42,34 @@ final class DotTiles {
       float[] scratch) {
     int depth = matrix.length();
     int whole = depth / LENGTH * LENGTH;
-    for (int r = 0; r < rows; r += ROWS) {
-      int tall = Math.min(ROWS, rows - r);
+    int streams = Math.ceilDiv(rows, ROWS);
+    for (int r = 0; r < streams; r++) {
       if (matrix.type() == DataType.F16) {
         for (int i = 0; i < ROWS; i++) {
-          long offset = matrix.offset(firstRow + r + Math.min(i, tall - 1), 0);
+          long offset = matrix.offset(firstRow + Math.min(i * streams + r, rows - 1), 0);
           arithmetic.read(matrix.type(), matrix.segment(), offset, scratch, i * depth, depth);
         }
         for (int n = 0; n < count; n++) {
           one(scratch, depth, x, n * xPitch, whole, ROWS * depth);
-          sumLanes(scratch, ROWS * depth, tall, out, outAt + n * outPitch + r);
+          int at = outAt + n * outPitch;
+          sumLanes(scratch, ROWS * depth, out, at + r, streams, at + rows);
         }
       } else {
         for (int n = 0; n < count; n += MOST) {
           int some = Math.min(MOST, count - n);
-          stream(matrix, firstRow + r, tall, x, n * xPitch, xPitch, some, whole, scratch);
+          stream(matrix, firstRow, r, streams, rows, x, n * xPitch, xPitch, some, whole, scratch);
           for (int i = 0; i < some; i++) {
-            int at = outAt + (n + i) * outPitch + r;
-            sumLanes(scratch, i * ROWS * LENGTH, tall, out, at);
+            int at = outAt + (n + i) * outPitch;
+            sumLanes(scratch, i * ROWS * LENGTH, out, at + r, streams, at + rows);
           }
         }
       }
-      for (int i = 0; whole < depth && i < tall; i++) {
-        for (int n = 0; n < count; n++) {
-          int at = outAt + n * outPitch + r + i;
-          for (int k = whole; k < depth; k++) {
-            out[at] = Math.fma(element(matrix, firstRow + r + i, k), x[n * xPitch + k], out[at]);
-          }
+    }
+    for (int i = 0; whole < depth && i < rows; i++) {
+      for (int n = 0; n < count; n++) {
+        int at = outAt + n * outPitch + i;
+        for (int k = whole; k < depth; k++) {
+          out[at] = Math.fma(element(matrix, firstRow + i, k), x[n * xPitch + k], out[at]);
         }
       }
     }
@@ -81,8 +83,10 @@ final class DotTiles {
   /** Rows that are not there are the last one once more. */
   private static void stream(
       MatrixRows matrix,
+      int firstRow,
       int row,
-      int tall,
+      int streams,
+      int rows,
       float[] x,
       int at,
       int pitch,
@@ -90,10 +94,12 @@ final class DotTiles {
       int depth,
       float[] lanes) {
     MemorySegment memory = matrix.segment();
-    long r0 = matrix.offset(row, 0);
-    long r1 = matrix.offset(row + Math.min(1, tall - 1), 0);
-    long r2 = matrix.offset(row + Math.min(2, tall - 1), 0);
-    long r3 = matrix.offset(row + tall - 1, 0);
+    int last = firstRow + rows - 1;
+    int first = firstRow + row;
+    long r0 = matrix.offset(first, 0);
+    long r1 = matrix.offset(Math.min(first + streams, last), 0);
+    long r2 = matrix.offset(Math.min(first + 2 * streams, last), 0);
+    long r3 = matrix.offset(Math.min(first + 3 * streams, last), 0);
     if (matrix.type() == DataType.F32) {
       switch (count) {
         case 1 -> DotKernels.float32x1(memory, r0, r1, r2, r3, x, at, depth, lanes);
@@ -130,14 +136,19 @@ final class DotTiles {
     s3.intoArray(w, lanes + 3 * LENGTH);
   }
 
-  /** Sums the lanes of some vectors, in the same order for every run. */
-  private static void sumLanes(float[] lanes, int from, int vectors, float[] out, int at) {
-    for (int i = 0; i < vectors; i++) {
+  /**
+   * Sums the lanes of the vectors of four rows, in the same order for every run.
+   *
+   * @param at where the first sum goes; the others follow {@code step} apart, while before {@code
+   *     end}
+   */
+  private static void sumLanes(float[] lanes, int from, float[] out, int at, int step, int end) {
+    for (int i = 0; i < ROWS && at + i * step < end; i++) {
       float sum = 0;
       for (int lane = from + i * LENGTH; lane < from + (i + 1) * LENGTH; lane += 4) {
         sum += (lanes[lane] + lanes[lane + 1]) + (lanes[lane + 2] + lanes[lane + 3]);
       }
-      out[at + i] = sum;
+      out[at + i * step] = sum;
     }
   }
 }

@@ -49,6 +49,38 @@ final class Exponential {
     return p.mul(power).blend(0, vanishes);
   }
 
+  /**
+   * 1 + e^-x: what {@link #of(FloatVector)} gives of -x, plus 1, bit for bit, in fewer steps. What
+   * is added to 1 may vanish early; and 2^n p is 2^(n-1) 2p, whose first factor is a float up to
+   * where the sum is infinite.
+   */
+  static FloatVector onePlusOfMinus(FloatVector x) {
+    FloatVector y = x.blend(-89, x.compare(VectorOperators.LT, -89));
+    y = y.blend(86, y.compare(VectorOperators.GT, 86));
+    FloatVector shifted =
+        y.fma(
+            FloatVector.broadcast(FLOATS, -ScalarExponential.LOG2_E),
+            FloatVector.broadcast(FLOATS, ROUND));
+    FloatVector n = shifted.sub(ROUND);
+    // Minus the rest, so that odd coefficients change their signs.
+    FloatVector r = n.fma(FloatVector.broadcast(FLOATS, ScalarExponential.LN2_HIGH), y);
+    r = n.fma(FloatVector.broadcast(FLOATS, ScalarExponential.LN2_LOW), r);
+    FloatVector p = FloatVector.broadcast(FLOATS, 2 * ScalarExponential.C6);
+    p = p.fma(r, FloatVector.broadcast(FLOATS, -2 * ScalarExponential.C5));
+    p = p.fma(r, FloatVector.broadcast(FLOATS, 2 * ScalarExponential.C4));
+    p = p.fma(r, FloatVector.broadcast(FLOATS, -2 * ScalarExponential.C3));
+    p = p.fma(r, FloatVector.broadcast(FLOATS, 2 * ScalarExponential.C2));
+    p = p.fma(r, FloatVector.broadcast(FLOATS, -2));
+    p = p.fma(r, FloatVector.broadcast(FLOATS, 2));
+    FloatVector power =
+        shifted
+            .reinterpretAsInts()
+            .lanewise(VectorOperators.LSHL, 23)
+            .add(0x3f000000)
+            .reinterpretAsFloats();
+    return p.fma(power, FloatVector.broadcast(FLOATS, 1));
+  }
+
   private static FloatVector powerOfTwo(IntVector n) {
     return n.lanewise(VectorOperators.LSHL, 23).add(0x3f800000).reinterpretAsFloats();
   }

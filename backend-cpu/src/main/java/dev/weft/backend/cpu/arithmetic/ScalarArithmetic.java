@@ -311,6 +311,22 @@ final class ScalarArithmetic implements Arithmetic {
   }
 
   @Override
+  public boolean convolveInMemory(
+      MatrixRows in,
+      long inRow,
+      MatrixRows out,
+      long outRow,
+      int rows,
+      int width,
+      int from,
+      int channels,
+      float[] taps,
+      int tapsPitch,
+      boolean silu) {
+    return false;
+  }
+
+  @Override
   public void timesSiluSlope(float[] pre, int preAt, float[] dout, int at, int count) {
     for (int i = 0; i < count; i++) {
       float x = pre[preAt + i];

@@ -93,7 +93,7 @@ final class VectorArithmetic implements Arithmetic {
     }
   }
 
-  private static FloatVector bfloat16(MemorySegment from, long offset) {
+  static FloatVector bfloat16(MemorySegment from, long offset) {
     IntVector bits =
         (IntVector)
             ShortVector.fromMemorySegment(SHORTS, from, offset, ORDER)
@@ -130,18 +130,21 @@ final class VectorArithmetic implements Arithmetic {
     }
   }
 
+  static ShortVector toBfloat16(FloatVector value) {
+    IntVector bits = value.reinterpretAsInts();
+    IntVector upper = bits.lanewise(VectorOperators.LSHR, 16);
+    IntVector rounded = bits.add(upper.and(1)).add(0x7fff).lanewise(VectorOperators.LSHR, 16);
+    // Quiet, lest a payload in the lower half become infinity.
+    VectorMask<Integer> isNan = value.compare(VectorOperators.NE, value).cast(INTS);
+    IntVector stored = rounded.blend(upper.or(0x40), isNan);
+    return (ShortVector) stored.convertShape(VectorOperators.I2S, SHORTS, 0);
+  }
+
   private static void writeBfloat16(
       float[] from, int at, MemorySegment into, long offset, int count) {
     int i = 0;
     for (; i <= count - LENGTH; i += LENGTH) {
-      FloatVector value = FloatVector.fromArray(FLOATS, from, at + i);
-      IntVector bits = value.reinterpretAsInts();
-      IntVector odd = bits.lanewise(VectorOperators.LSHR, 16).and(1);
-      IntVector rounded = bits.add(odd).add(0x7fff).lanewise(VectorOperators.LSHR, 16);
-      // Quiet, lest a payload in the lower half become infinity.
-      IntVector quiet = bits.lanewise(VectorOperators.LSHR, 16).or(0x40);
-      IntVector stored = rounded.blend(quiet, value.test(VectorOperators.IS_NAN).cast(INTS));
-      ((ShortVector) stored.convertShape(VectorOperators.I2S, SHORTS, 0))
+      toBfloat16(FloatVector.fromArray(FLOATS, from, at + i))
           .intoMemorySegment(into, offset + 2L * i, ORDER);
     }
     for (; i < count; i++) {
@@ -337,7 +340,7 @@ final class VectorArithmetic implements Arithmetic {
     int i = 0;
     for (; i <= count - LENGTH; i += LENGTH) {
       FloatVector v = FloatVector.fromArray(FLOATS, x, at + i);
-      v.div(Exponential.of(v.neg()).add(1)).intoArray(x, at + i);
+      v.div(Exponential.onePlusOfMinus(v)).intoArray(x, at + i);
     }
     for (; i < count; i++) {
       x[at + i] = x[at + i] / (1 + Exponential.of(-x[at + i]));
@@ -359,7 +362,7 @@ final class VectorArithmetic implements Arithmetic {
     for (; i <= count - LENGTH; i += LENGTH) {
       FloatVector g = FloatVector.fromArray(FLOATS, gate, gateAt + i);
       FloatVector u = FloatVector.fromArray(FLOATS, up, upAt + i).add(shift);
-      g.div(Exponential.of(g.mul(-alpha)).add(1)).mul(u).intoArray(into, at + i);
+      g.div(Exponential.onePlusOfMinus(g.mul(alpha))).mul(u).intoArray(into, at + i);
     }
     for (; i < count; i++) {
       float g = gate[gateAt + i];
@@ -545,7 +548,7 @@ final class VectorArithmetic implements Arithmetic {
       FloatVector x3 = FloatVector.fromArray(FLOATS, in, inAt + (r + 3) * inPitch);
       FloatVector sum = w3.fma(x3, w2.fma(x2, w1.fma(x1, w0.fma(x0, bias))));
       if (silu) {
-        sum = sum.div(Exponential.of(sum.neg()).add(1));
+        sum = sum.div(Exponential.onePlusOfMinus(sum));
       }
       sum.intoArray(out, outAt + r * outPitch);
       x0 = x1;
@@ -574,10 +577,62 @@ final class VectorArithmetic implements Arithmetic {
         sum = x.fma(FloatVector.fromArray(FLOATS, taps, tapsAt + k * tapsPitch), sum);
       }
       if (silu) {
-        sum = sum.div(Exponential.of(sum.neg()).add(1));
+        sum = sum.div(Exponential.onePlusOfMinus(sum));
       }
       sum.intoArray(out, outAt + r * outPitch);
     }
+  }
+
+  @Override
+  public boolean convolveInMemory(
+      MatrixRows in,
+      long inRow,
+      MatrixRows out,
+      long outRow,
+      int rows,
+      int width,
+      int from,
+      int channels,
+      float[] taps,
+      int tapsPitch,
+      boolean silu) {
+    boolean both = in.type() == out.type() && in.type() != DataType.F16;
+    if (width != 4 || channels % LENGTH != 0 || !both) {
+      return false;
+    }
+    boolean wide = in.type() == DataType.F32;
+    for (int c = from; c < from + channels; c += LENGTH) {
+      long start = in.offset(inRow, c);
+      long target = out.offset(outRow, c);
+      if (wide) {
+        StreamedConvolution.float32(
+            in.segment(),
+            start,
+            in.pitch(),
+            rows,
+            taps,
+            c,
+            tapsPitch,
+            silu,
+            out.segment(),
+            target,
+            out.pitch());
+      } else {
+        StreamedConvolution.bfloat16(
+            in.segment(),
+            start,
+            in.pitch(),
+            rows,
+            taps,
+            c,
+            tapsPitch,
+            silu,
+            out.segment(),
+            target,
+            out.pitch());
+      }
+    }
+    return true;
   }
 
   @Override
@@ -585,7 +640,7 @@ final class VectorArithmetic implements Arithmetic {
     int i = 0;
     for (; i <= count - LENGTH; i += LENGTH) {
       FloatVector x = FloatVector.fromArray(FLOATS, pre, preAt + i);
-      FloatVector s = FloatVector.broadcast(FLOATS, 1).div(Exponential.of(x.neg()).add(1));
+      FloatVector s = FloatVector.broadcast(FLOATS, 1).div(Exponential.onePlusOfMinus(x));
       FloatVector slope =
           s.mul(x.fma(FloatVector.broadcast(FLOATS, 1).sub(s), FloatVector.broadcast(FLOATS, 1)));
       FloatVector.fromArray(FLOATS, dout, at + i).mul(slope).intoArray(dout, at + i);

@@ -28,6 +28,10 @@ final class Conv1dRows {
             Math.toIntExact(tensor.size(tensor.rank() - 1)));
   }
 
+  MatrixRows matrix() {
+    return rows;
+  }
+
   void read(long t, int from, int channels, float[] into, int at) {
     arithmetic.read(rows.type(), rows.segment(), rows.offset(t, from), into, at, channels);
   }

@@ -12,10 +12,10 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * One forward or update call. A task walks one sequence, or a part of a long one, for a range of
- * channels: some rows at a time, behind the last W - 1 of those before. It reads rows before it
- * writes their outputs, since out may be x. Where one task has the whole sequence it then writes
- * the slot's columns; those of sequences in parts are written once all parts are done, since the
- * first part reads the slot.
+ * channels: some rows at a time, behind the last W - 1 of those before. Those of a forward call are
+ * computed where they lie; an update reads rows before it writes their outputs, since out may be x.
+ * Where one task has the whole sequence it then writes the slot's columns; those of sequences in
+ * parts are written once all parts are done, since the first part reads the slot.
  */
 final class CpuConv1dForward {
   // Tokens of a part; more than any window.
@@ -198,6 +198,60 @@ final class CpuConv1dForward {
         slot == null || length == 0 || isCut
             ? null
             : new Tail(slot, history, length, channels, in, scratch);
+    // Windows of the first rows reach into the history; those of others lie in x, which stays.
+    long near = first > 0 ? first : Math.min(last, ROWS);
+    stage(rows, outputs, first, near, from, channels, in, results, tail);
+    if (mayCut && stream(rows, outputs, near, last, from, channels)) {
+      for (long t = tail == null ? last : Math.max(near, tail.first); t < last; t++) {
+        rows.read(t, from, channels, in, 0);
+        tail.keep(t, in, 0);
+      }
+    } else {
+      stage(rows, outputs, near, last, from, channels, in, results, tail);
+    }
+    if (slot != null && tail != null) {
+      slot.write(tail, length, from, channels, scratch.floats(COLUMN, channels));
+    }
+  }
+
+  /** Computes rows where they lie, if there is a loop for that. */
+  private boolean stream(
+      Conv1dRows rows, Conv1dRows outputs, long first, long last, int from, int channels) {
+    int width = spec.width();
+    for (long t = first; t < last; t += ROWS) {
+      boolean done =
+          arithmetic.convolveInMemory(
+              rows.matrix(),
+              t - width + 1,
+              outputs.matrix(),
+              t,
+              (int) Math.min(ROWS, last - t),
+              width,
+              from,
+              channels,
+              taps.values(),
+              taps.pitch(),
+              silu);
+      if (!done) {
+        return false; // the first time already
+      }
+    }
+    return true;
+  }
+
+  /** Computes rows in buffers, behind the history that lies there and stays up to date. */
+  private void stage(
+      Conv1dRows rows,
+      Conv1dRows outputs,
+      long first,
+      long last,
+      int from,
+      int channels,
+      float[] in,
+      float[] results,
+      @Nullable Tail tail) {
+    int history = spec.width() - 1;
+    int pitch = channels + PADDING;
     for (long t = first; t < last; t += ROWS) {
       int some = (int) Math.min(ROWS, last - t);
       for (int r = 0; r < some; r++) {
@@ -224,9 +278,6 @@ final class CpuConv1dForward {
         outputs.write(t + r, from, channels, results, r * pitch);
       }
       System.arraycopy(in, some * pitch, in, 0, history * pitch);
-    }
-    if (slot != null && tail != null) {
-      slot.write(tail, length, from, channels, scratch.floats(COLUMN, channels));
     }
   }
 

@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
 
 import dev.weft.Limits;
 import dev.weft.Support;
+import dev.weft.Tensor;
 import dev.weft.backend.cpu.host.Elements;
 import dev.weft.backend.cpu.host.HostMemory;
 import dev.weft.backend.cpu.host.HostStream;
@@ -26,9 +27,9 @@ import java.util.List;
  * MoBA in F32 on all cores. Work is cut by sizes alone and every sum has a fixed order, so results
  * do not depend on the number of threads, and a decoded token has the bits of its prefill.
  *
- * <p>Scratch: forward keeps the block means of the kv heads of a pass, F32 [heads, blocks, D];
- * backward keeps for each block which queries selected it. Under a workspace limit the kv heads go
- * in several passes.
+ * <p>Scratch: forward keeps the block means of the kv heads of a pass, F32 [heads, blocks, D]; for
+ * backward see {@link MobaBackwardWorkspace}. Under a workspace limit the kv heads go in several
+ * passes.
  */
 final class CpuMoba implements MobaKernel {
   private static final int ROWS_PER_TASK = 64;
@@ -53,19 +54,19 @@ final class CpuMoba implements MobaKernel {
 
   @Override
   public long workspaceBytes(Mode mode, Limits limits) {
-    long perHead = bytesPerHead(mode, limits);
-    return perHead * headsPerPass(perHead);
-  }
-
-  private long bytesPerHead(Mode mode, Limits limits) {
-    if (spec.topK() == 1) {
-      return 0;
-    }
     return switch (mode) {
-      case FORWARD -> limits.tokens() / spec.blockSize() * spec.headDim() * Float.BYTES;
-      case BACKWARD -> MobaReaders.bytes(spec, limits);
+      case FORWARD -> {
+        long perHead = meansPerHead(limits);
+        yield perHead * headsPerPass(perHead);
+      }
+      case BACKWARD -> MobaBackwardWorkspace.bytes(spec, limits);
       case PAGED -> 0;
     };
+  }
+
+  private long meansPerHead(Limits limits) {
+    boolean selects = spec.topK() > 1;
+    return selects ? limits.tokens() / spec.blockSize() * spec.headDim() * Float.BYTES : 0;
   }
 
   private int headsPerPass(long bytesPerHead) {
@@ -90,7 +91,7 @@ final class CpuMoba implements MobaKernel {
     MobaForwardPass pass =
         new MobaForwardPass(spec, compute, sequences, a.q(), a.out(), a.lse(), a.selection());
     int dim = spec.headDim();
-    int step = headsPerPass(bytesPerHead(Mode.FORWARD, Limits.of(a.q().size(0), 0)));
+    int step = headsPerPass(meansPerHead(Limits.of(a.q().size(0), 0)));
     for (int from = 0; from < spec.kvHeads(); from += step) {
       int first = from;
       int end = Math.min(spec.kvHeads(), from + step);
@@ -165,22 +166,29 @@ final class CpuMoba implements MobaKernel {
     HostStream.of(context).submit("moba.backward", () -> backward(workspace(context), a));
   }
 
-  private void backward(MemorySegment workspace, MobaBackward a) {
+  private void backward(MemorySegment scratch, MobaBackward a) {
     List<MobaSequence> sequences = MobaSequence.packed(a.cuSeqlens(), a.k(), a.v());
-    if (a.dq() != null) {
-      new MobaQueryGradients(spec, compute, sequences, a, a.dq()).run();
-    }
-    if (a.dk() == null && a.dv() == null) {
-      return;
-    }
     Limits limits = Limits.of(a.q().size(0), a.cuSeqlens().size(0) - 1);
-    int step = headsPerPass(bytesPerHead(Mode.BACKWARD, limits));
-    for (int from = 0; from < spec.kvHeads(); from += step) {
+    MobaBackwardWorkspace workspace = new MobaBackwardWorkspace(spec, limits, scratch);
+    boolean forKeys = a.dk() != null || a.dv() != null;
+    Tensor dq = a.dq();
+    boolean withParts = dq != null && forKeys && workspace.hasParts();
+    if (dq != null && !withParts) {
+      new MobaQueryGradients(spec, compute, sequences, a, dq).run();
+    }
+    int step = workspace.headsPerPass();
+    for (int from = 0; forKeys && from < spec.kvHeads(); from += step) {
       int end = Math.min(spec.kvHeads(), from + step);
       MobaReaders readers =
-          new MobaReaders(spec, sequences, a.selection(), limits, from, end, workspace);
+          new MobaReaders(spec, sequences, a.selection(), limits, from, end, workspace.readers());
       readers.fill(pool);
-      new MobaKeyGradients(spec, compute, sequences, a, readers).run(from, end);
+      MobaRowGradients rows = new MobaRowGradients(spec, compute, sequences, a, workspace);
+      rows.computeDeltas(from, end);
+      new MobaKeyGradients(spec, compute, sequences, a, readers, workspace, withParts)
+          .run(from, end);
+      if (dq != null && withParts) {
+        rows.sumParts(Elements.of(dq), from, end);
+      }
     }
   }
 

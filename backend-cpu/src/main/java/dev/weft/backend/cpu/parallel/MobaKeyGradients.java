@@ -1,5 +1,8 @@
 package dev.weft.backend.cpu.parallel;
 
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
+
+import dev.weft.DataType;
 import dev.weft.Tensor;
 import dev.weft.backend.cpu.arithmetic.Arithmetic;
 import dev.weft.backend.cpu.host.Elements;
@@ -9,24 +12,24 @@ import dev.weft.moba.MobaBackward;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * dk = scale dS^T q and dv = P^T dout, each key's summed over all rows of its group that read it. A
- * task is a part of a block (or several small blocks) of one kv head, whose keys, values and sums
- * stay in the second-level cache while its readers come past in order: those of its own block, then
- * those that selected it.
+ * dk = scale dS^T q and dv = P^T dout, each key's summed over all rows of its group that read it;
+ * and, where there is room to keep them, the parts of dq = scale dS k that each block adds. A task
+ * is a block, a part of one (then there are no parts of dq), or several small ones of one kv head,
+ * whose keys, values and sums stay in the caches while its readers come past in order: those of its
+ * own block, then those that selected it.
  *
- * <p>A batch of readers is lanes where scores are computed, and the dimension that is summed over
- * where gradients are: there the lanes are columns of dk and dv.
+ * <p>A batch of readers is lanes where scores and dq are computed, and the dimension that is summed
+ * over where the others are: there the lanes are columns of dk and dv.
  */
 final class MobaKeyGradients {
   private static final int LANES = Arithmetic.LANES;
   private static final int TILE = MobaSpan.TILE;
 
-  // Keys and values, and as many sums, at D = 128: 512 KiB.
-  private static final int MOST_KEYS = 256;
+  // Keys and values, and as many sums, at D = 128: 1 MiB.
+  private static final int MOST_KEYS = MobaSpan.MOST_KEYS;
 
   // Arrays of the scratch beyond those of MobaSpan.
   private static final int QUERIES = 2;
@@ -40,6 +43,8 @@ final class MobaKeyGradients {
   private static final int DV = 10;
   private static final int BATCH_LSE = 11;
   private static final int BATCH_DELTA = 12;
+  private static final int PART = 13;
+  private static final int PART_ROW = 14;
 
   // Of integers, beyond those of MobaSpan.
   private static final int SEEN = 10;
@@ -50,9 +55,10 @@ final class MobaKeyGradients {
   private final Arithmetic arithmetic;
   private final List<MobaSequence> sequences;
   private final MobaReaders readers;
+  private final MobaBackwardWorkspace workspace;
+  private final boolean withParts;
   private final int group;
   private final Elements q;
-  private final Elements out;
   private final Elements lse;
   private final Elements dout;
   private final @Nullable Elements dk;
@@ -63,15 +69,18 @@ final class MobaKeyGradients {
       Compute compute,
       List<MobaSequence> sequences,
       MobaBackward a,
-      MobaReaders readers) {
+      MobaReaders readers,
+      MobaBackwardWorkspace workspace,
+      boolean withParts) {
     this.spec = spec;
     this.compute = compute;
     arithmetic = compute.arithmetic();
     this.sequences = sequences;
     this.readers = readers;
+    this.workspace = workspace;
+    this.withParts = withParts;
     group = spec.heads() / spec.kvHeads();
     q = Elements.of(a.q());
-    out = Elements.of(a.out());
     lse = Elements.of(a.lse());
     dout = Elements.of(a.dout());
     Tensor keyGradients = a.dk();
@@ -91,8 +100,9 @@ final class MobaKeyGradients {
       long step = size <= MOST_KEYS ? (long) MOST_KEYS / size * size : size;
       for (long start = 0; start < keys; start += step) {
         int end = (int) Math.min(keys, start + step);
-        for (int from = (int) start; from < end; from += MOST_KEYS) {
-          pieces.add(new Piece(s, from, Math.min(end, from + MOST_KEYS)));
+        int most = withParts ? end - (int) start : MOST_KEYS;
+        for (int from = (int) start; from < end; from += most) {
+          pieces.add(new Piece(s, from, Math.min(end, from + most)));
         }
       }
     }
@@ -103,10 +113,11 @@ final class MobaKeyGradients {
           Gradients gradients = new Gradients(scratch);
           for (int task = own.next(); task >= 0; task = own.next()) {
             Piece piece = pieces.get(task / heads);
-            gradients.begin(piece.sequence, fromHead + task % heads);
+            gradients.begin(piece.sequence, fromHead + task % heads, task % heads);
             for (int from = piece.from; from < piece.to; ) {
               int block = from / size;
-              int to = (int) Math.min(piece.to, (block + 1L) * size);
+              long end = Math.min((block + 1L) * size, (long) from + MOST_KEYS);
+              int to = (int) Math.min(piece.to, end);
               gradients.keys(block, from, to);
               from = to;
             }
@@ -130,13 +141,18 @@ final class MobaKeyGradients {
     private final float[] buffer;
     private final float[] batchLse;
     private final float[] batchDelta;
+    private final float[] part;
+    private final float[] partRow;
+    private final long[] partAt;
     private final int[] seen;
     private final int[] visible;
     private int s;
     private int kvHead;
+    private int headOfPass;
     private MobaSequence sequence;
     private int sees; // keys, of rows that selected the block
-    private final LongConsumer reader = this::readPast;
+    private boolean addsToParts; // those of the block's first keys are there already
+    private final MobaReaders.Reader reader = this::readPast;
     private int batched;
 
     Gradients(TaskScratch scratch) {
@@ -150,17 +166,21 @@ final class MobaKeyGradients {
       gradientRows = scratch.floats(GRADIENT_ROWS, columnPanels(valueDim) * LANES * LANES);
       scores = scratch.floats(SCORES, TILE * LANES);
       dp = scratch.floats(DP, TILE * LANES);
-      buffer = scratch.floats(BUFFER, dim + 2 * valueDim);
+      buffer = scratch.floats(BUFFER, dim + valueDim);
       batchLse = scratch.floats(BATCH_LSE, LANES);
       batchDelta = scratch.floats(BATCH_DELTA, LANES);
+      part = scratch.floats(PART, dim * LANES);
+      partRow = scratch.floats(PART_ROW, 2 * dim);
+      partAt = scratch.longs(0, LANES);
       seen = scratch.ints(SEEN, LANES);
       visible = scratch.ints(VISIBLE, LANES);
     }
 
     /** Starts on keys of a sequence and kv head. */
-    void begin(int number, int head) {
+    void begin(int number, int head, int inPass) {
       s = number;
       kvHead = head;
+      headOfPass = inPass;
       sequence = sequences.get(number);
       span.of(sequence, head);
     }
@@ -176,10 +196,11 @@ final class MobaKeyGradients {
       Arrays.fill(dvSums, 0, columnPanels(valueDim) * MOST_KEYS * LANES, 0);
       Arrays.fill(seen, 0, LANES, span.keys());
       batched = 0;
+      addsToParts = from % spec.blockSize() > 0;
       long end = Math.min((block + 1L) * spec.blockSize(), sequence.keys());
       for (int position = from; position < end; position++) {
         for (int g = 0; g < group; g++) {
-          read((long) position * group + g, Math.min(to, position + 1) - from);
+          read((long) position * group + g, Math.min(to, position + 1) - from, spec.topK() - 1);
         }
       }
       finish();
@@ -189,17 +210,16 @@ final class MobaKeyGradients {
       store(from, to);
     }
 
-    private void readPast(long row) {
-      read(row, sees);
+    private void readPast(long row, int slot) {
+      read(row, sees, slot);
     }
 
     /** Adds a reader to the batch. */
-    private void read(long row, int keysSeen) {
+    private void read(long row, int keysSeen, int slot) {
       long t = sequence.firstRow() + row / group;
       int h = kvHead * group + (int) (row % group);
       read(q, t, h, 0);
       read(dout, t, h, dim);
-      read(out, t, h, dim + valueDim);
       // 0 times what is not finite would be NaN: such a row is a batch of its own.
       boolean alone =
           keysSeen < span.keys()
@@ -209,7 +229,10 @@ final class MobaKeyGradients {
       }
       int lane = batched;
       batchLse[lane] = lse.getFloat(t, h);
-      batchDelta[lane] = arithmetic.dot(buffer, dim, buffer, dim + valueDim, valueDim);
+      long inHead = (long) sequence.firstRow() * group + row;
+      batchDelta[lane] =
+          workspace.segment().get(JAVA_FLOAT_UNALIGNED, workspace.delta(headOfPass, inHead));
+      partAt[lane] = workspace.part(headOfPass, inHead, slot);
       seen[lane] = keysSeen;
       Panels.toLane(buffer, 0, dim, queries, lane);
       Panels.toLane(buffer, dim, valueDim, gradients, lane);
@@ -248,6 +271,7 @@ final class MobaKeyGradients {
       for (int lane = 0; lane < batched; lane++) {
         most = Math.max(most, seen[lane]);
       }
+      Arrays.fill(part, 0, withParts ? dim * LANES : 0, 0);
       for (int first = 0; first < most; first += TILE) {
         int keys = Math.min(TILE, most - first);
         boolean all = true;
@@ -274,8 +298,24 @@ final class MobaKeyGradients {
             scores, dp, keys, lanes, spec.scale(), all ? null : visible, batchLse, batchDelta);
         add(scores, first, keys, gradientRows, valueDim, dvSums);
         add(dp, first, keys, queryRows, dim, dkSums);
+        if (withParts) {
+          int key = first * span.keyPitch;
+          arithmetic.multiplyColumns(dim, keys, lanes, span.k, key, span.keyPitch, dp, 0, part, 0);
+        }
+      }
+      for (int lane = 0; withParts && lane < batched; lane++) {
+        keepPart(lane);
       }
       batched = 0;
+    }
+
+    private void keepPart(int lane) {
+      Panels.toRow(part, lane, dim, partRow, 0);
+      if (addsToParts) {
+        arithmetic.read(DataType.F32, workspace.segment(), partAt[lane], partRow, dim, dim);
+        arithmetic.addScaled(1, partRow, dim, partRow, 0, dim);
+      }
+      arithmetic.write(DataType.F32, partRow, 0, workspace.segment(), partAt[lane], dim);
     }
 
     private void add(float[] factors, int first, int keys, float[] rows, int width, float[] sums) {

@@ -10,19 +10,20 @@ import dev.weft.backend.cpu.moba.MobaSequence;
 import dev.weft.moba.MobaAttentionSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
-import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The selection turned over: for each block the rows that selected it, ascending. A row is {@code
- * position * group + head within the group}. Per sequence and kv head a counting sort into scratch:
- * where each block's rows end, then the rows.
+ * The selection turned over: for each block the rows that selected it, ascending, and in which
+ * slot. A row is {@code position * group + head within the group}; where there is no selection, a
+ * block's slot is its number. Per sequence and kv head a counting sort into scratch: where each
+ * block's rows end, then the rows, each as {@code row * slots + slot}.
  */
 final class MobaReaders {
   private final MobaAttentionSpec spec;
   private final List<MobaSequence> sequences;
   private final @Nullable Elements selection;
   private final int group;
+  private final int slots;
   private final int fromHead;
   private final int toHead;
   private final MobaBlockTable table;
@@ -52,6 +53,7 @@ final class MobaReaders {
     this.fromHead = fromHead;
     this.toHead = toHead;
     group = spec.heads() / spec.kvHeads();
+    slots = spec.topK() - 1;
     table = new MobaBlockTable(sequences, spec.blockSize());
     endsPerHead = ends(spec, limits);
     rowsPerHead = rows(spec, limits);
@@ -89,7 +91,7 @@ final class MobaReaders {
     for (int block = 0; block < blocks; block++) {
       setEnd(firstEnd + block, 0);
     }
-    scan(s, kvHead, (row, block) -> setEnd(firstEnd + block, end(firstEnd + block) + 1));
+    scan(s, kvHead, (place, block) -> setEnd(firstEnd + block, end(firstEnd + block) + 1));
     // From counts to starts; placing a row moves its block's start on, so that it ends as the end.
     long start = firstRow(s, kvHead);
     for (int block = 0; block < blocks; block++) {
@@ -100,15 +102,25 @@ final class MobaReaders {
     scan(
         s,
         kvHead,
-        (row, block) -> {
+        (place, block) -> {
           long at = end(firstEnd + block);
-          rows.set(JAVA_LONG_UNALIGNED, at * Long.BYTES, row);
+          rows.set(JAVA_LONG_UNALIGNED, at * Long.BYTES, place);
           setEnd(firstEnd + block, at + 1);
         });
   }
 
   private interface Selected {
-    void accept(long row, int block);
+    void accept(long place, int block);
+  }
+
+  /** Takes the rows that selected a block. */
+  interface Reader {
+    /**
+     * Takes one.
+     *
+     * @param slot of its selection
+     */
+    void read(long row, int slot);
   }
 
   private void scan(int s, int kvHead, Selected selected) {
@@ -117,11 +129,11 @@ final class MobaReaders {
     for (int position = 0; blocks != null && position < sequence.queries(); position++) {
       int own = position / spec.blockSize();
       for (int g = 0; g < group; g++) {
-        for (int slot = 0; slot < spec.topK() - 1; slot++) {
+        for (int slot = 0; slot < slots; slot++) {
           int block =
               blocks.getInt((long) sequence.firstRow() + position, kvHead * group + g, slot);
           if (block >= 0 && block < own) {
-            selected.accept((long) position * group + g, block);
+            selected.accept(((long) position * group + g) * slots + slot, block);
           }
         }
       }
@@ -129,14 +141,14 @@ final class MobaReaders {
   }
 
   /** Visits the rows that selected a block, ascending. */
-  void each(int s, int kvHead, int block, LongConsumer reader) {
+  void each(int s, int kvHead, int block, Reader reader) {
     if (spec.topK() == 1) {
       return;
     }
     if (selection == null) {
       long first = (block + 1L) * spec.blockSize() * group;
       for (long row = first; row < (long) sequences.get(s).queries() * group; row++) {
-        reader.accept(row);
+        reader.read(row, block);
       }
       return;
     }
@@ -146,7 +158,8 @@ final class MobaReaders {
     long firstEnd = firstEnd(s, kvHead);
     long start = block == 0 ? firstRow(s, kvHead) : end(firstEnd + block - 1);
     for (long at = start; at < end(firstEnd + block); at++) {
-      reader.accept(rows.get(JAVA_LONG_UNALIGNED, at * Long.BYTES));
+      long place = rows.get(JAVA_LONG_UNALIGNED, at * Long.BYTES);
+      reader.read(place / slots, (int) (place % slots));
     }
   }
 

@@ -21,6 +21,8 @@ final class MoeGroupGradients {
 
   // Columns of an activation, or of an input, that a task computes; rows of weights likewise.
   private static final int RANGE = 4 * BLOCK;
+  // Where there are many tasks: long pieces of rows are read faster.
+  private static final int WIDE_RANGE = 16 * BLOCK;
   private static final int WEIGHT_ROWS = 128;
 
   // Arrays of the scratch beyond those of the products.
@@ -142,6 +144,14 @@ final class MoeGroupGradients {
             MoeBackwardWorkspace.narrow(workspace.ups, weights.width())));
   }
 
+  /** Cuts rows and columns; no result depends on the cut, so it may depend on the threads. */
+  private void cut(int columns) {
+    cut(columns, WIDE_RANGE);
+    if (pieces.count() < 8 * compute.threads()) {
+      cut(columns, RANGE);
+    }
+  }
+
   private void cut(int columns, int step) {
     pieces.clear();
     for (int part = 0; part < parts.count(); part++) {
@@ -161,11 +171,11 @@ final class MoeGroupGradients {
 
   private void compute(Group group) {
     int width = group.weights.width();
-    cut(width, RANGE);
+    cut(width);
     compute.run(pieces.count(), (piece, mine) -> project(group, piece, mine));
     cut(1, 1);
     compute.run(pieces.count(), (piece, mine) -> scale(group, piece, mine));
-    cut(spec.hidden(), RANGE);
+    cut(spec.hidden());
     compute.run(pieces.count(), (piece, mine) -> input(group, piece, mine));
     pieces.clear();
     for (int part = 0; part < parts.count(); part++) {

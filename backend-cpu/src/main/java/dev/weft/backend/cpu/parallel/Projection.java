@@ -7,8 +7,8 @@ import java.util.Arrays;
 /**
  * Z = X W^T for some rows of X and a range of rows of W: how MoE multiplies. Rows of X become lanes
  * of panels; W is read once, a few rows and {@link #DEPTH} columns at a time, each widened into the
- * first-level cache and met with all panels. Few rows of X take dot products instead, which stream
- * W and pack nothing.
+ * caches and met with all panels. Few rows of X take dot products instead, which stream W and pack
+ * nothing.
  *
  * <p>Each element of Z is the sum over pieces of {@link #DEPTH} columns in order, whatever the
  * ranges: results do not depend on how the work is cut. For one task at a time.
@@ -17,7 +17,7 @@ final class Projection {
   /** Rows of X for which packing does not pay. */
   static final int FEW = 12;
 
-  /** Rows of X of one task, at most: their panels and sums fit the second-level cache. */
+  /** Rows of X of one task, at most: their panels and sums fit the caches. */
   static final int MOST_ROWS = 4 * Arithmetic.LANES;
 
   private static final int LANES = Arithmetic.LANES;
@@ -25,9 +25,11 @@ final class Projection {
   // Summed at once: a panel's 64 x 128 floats stay in the first-level cache for many rows of W.
   private static final int DEPTH = 128;
 
-  // Columns of W that are read at once, fewer where there are more panels: long enough for the
-  // prefetcher, and panels of that depth stay in the second-level cache.
-  private static final int MOST_DEPTH = 1024;
+  // Columns of W that are read at once: whole rows where possible, since rows that follow each
+  // other
+  // in memory are read half as fast again as pieces of them. Fewer where there are more panels: one
+  // or two of that depth are next to the second-level cache.
+  private static final int MOST_DEPTH = 4096;
 
   // Rows of W that are widened together; a multiple of what any register tile takes.
   private static final int ROWS = 48;
@@ -74,7 +76,7 @@ final class Projection {
     int panels = Math.ceilDiv(count, LANES);
     int tall = weights.length * height;
     int depth = x.length();
-    int unit = panels == 1 ? MOST_DEPTH : panels == 2 ? MOST_DEPTH / 2 : MOST_DEPTH / 4;
+    int unit = Math.min(depth, panels <= 2 ? MOST_DEPTH : MOST_DEPTH / 2);
     float[] packed = scratch.floats(PANELS, panels * unit * LANES);
     // Rows a power of two apart would all fall into the same sets of the cache.
     int pitch = unit + 16;

@@ -13,8 +13,10 @@ final class TransposedProjection {
   private static final int LANES = Arithmetic.LANES;
   private static final int DEPTH = 128;
 
-  // Columns of W that are read at a time: a multiple of what any register tile takes.
-  private static final int COLUMNS = 240;
+  // Columns of W that are read at a time: a multiple of what any register tile takes, and of no
+  // power
+  // of two, lest rows fall into the same sets of the cache. Short pieces of rows are slow to read.
+  private static final int COLUMNS = 1056;
 
   private static final int PANEL = 0;
   private static final int WEIGHTS = 1;

@@ -14,6 +14,9 @@ import org.jspecify.annotations.Nullable;
 final class WeightGradient {
   private static final int LANES = Arithmetic.LANES;
 
+  // Panels of columns that are summed before any is written.
+  private static final int PANELS = 8;
+
   private static final int PACKED = 0;
   private static final int COLUMNS = 1;
   private static final int SUMS = 2;
@@ -58,7 +61,7 @@ final class WeightGradient {
     int batches = Math.ceilDiv(count, LANES);
     float[] packed = scratch.floats(PACKED, batches * height * LANES);
     float[] columns = scratch.floats(COLUMNS, LANES * LANES);
-    float[] sums = scratch.floats(SUMS, height * LANES);
+    float[] sums = scratch.floats(SUMS, PANELS * height * LANES);
     float[] row = scratch.floats(ROW, Math.max(height, LANES));
     float[] bias = scratch.floats(BIAS, height);
     Arrays.fill(bias, 0, height, 0);
@@ -70,31 +73,36 @@ final class WeightGradient {
       arithmetic.addScaled(1, row, 0, bias, 0, height);
       Panels.toLane(row, 0, height, packed, i / LANES * height * LANES + i % LANES);
     }
-    for (int c = 0; dw != null && c < dw.length(); c += LANES) {
-      int width = Math.min(LANES, dw.length() - c);
-      int lanes = arithmetic.wholeVectors(width);
-      Arrays.fill(sums, 0, height * LANES, 0);
+    for (int c = 0; dw != null && c < dw.length(); c += PANELS * LANES) {
+      int end = Math.min(dw.length(), c + PANELS * LANES);
+      Arrays.fill(sums, 0, PANELS * height * LANES, 0);
       for (int batch = 0; batch < batches; batch++) {
         int some = Math.min(LANES, count - batch * LANES);
-        for (int i = 0; i < some; i++) {
-          arithmetic.read(
-              v.type(),
-              v.segment(),
-              v.offset(vRows[vFirst + batch * LANES + i], c),
-              columns,
-              i * LANES,
-              width);
+        for (int column = c; column < end; column += LANES) {
+          int width = Math.min(LANES, end - column);
+          for (int i = 0; i < some; i++) {
+            int use = vRows[vFirst + batch * LANES + i];
+            long offset = v.offset(use, column);
+            arithmetic.read(v.type(), v.segment(), offset, columns, i * LANES, width);
+          }
+          int panel = (column - c) / LANES * height * LANES;
+          int at = batch * height * LANES;
+          int lanes = arithmetic.wholeVectors(width);
+          arithmetic.multiplyRows(height, some, lanes, packed, at, LANES, columns, 0, sums, panel);
         }
-        int at = batch * height * LANES;
-        arithmetic.multiplyRows(height, some, lanes, packed, at, LANES, columns, 0, sums, 0);
       }
+      // Panels side by side, so that a row's piece is long where it is written.
       for (int r = 0; r < height; r++) {
-        long offset = dw.offset(from + (long) r, c);
-        if (accumulate) {
-          arithmetic.read(dw.type(), dw.segment(), offset, row, 0, width);
-          arithmetic.addScaled(1, row, 0, sums, r * LANES, width);
+        for (int column = c; column < end; column += LANES) {
+          int width = Math.min(LANES, end - column);
+          int at = ((column - c) / LANES * height + r) * LANES;
+          long offset = dw.offset(from + (long) r, column);
+          if (accumulate) {
+            arithmetic.read(dw.type(), dw.segment(), offset, row, 0, width);
+            arithmetic.addScaled(1, row, 0, sums, at, width);
+          }
+          arithmetic.write(dw.type(), sums, at, dw.segment(), offset, width);
         }
-        arithmetic.write(dw.type(), sums, r * LANES, dw.segment(), offset, width);
       }
     }
     return bias;

@@ -306,4 +306,76 @@ class ArithmeticTest {
       }
     }
   }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = DataType.class,
+      names = {"F32", "BF16"})
+  void convolutionsInMemoryGiveTheBitsOfThoseInBuffers(DataType type) {
+    Arithmetic arithmetic = Arithmetic.ofThisMachine();
+    int channels = 64;
+    int rows = 9;
+    int width = 4;
+    int pitch = channels + 5;
+    float[] taps = drawn((width + 1) * channels);
+    try (Arena arena = Arena.ofConfined()) {
+      long bytes = (long) type.bytes() * pitch * (rows + width);
+      MatrixRows in = matrix(arena.allocate(bytes), type, pitch, channels);
+      MatrixRows out = matrix(arena.allocate(bytes), type, pitch, channels);
+      float[] values = new float[(rows + width - 1) * channels];
+      for (int r = 0; r < rows + width - 1; r++) {
+        float[] row = drawn(channels);
+        row[r] *= 400; // SiLU vanishes, or is the number itself
+        row[r + 20] = Float.NaN;
+        arithmetic.write(type, row, 0, in.segment(), in.offset(r, 0), channels);
+        arithmetic.read(type, in.segment(), in.offset(r, 0), values, r * channels, channels);
+      }
+      for (boolean silu : new boolean[] {false, true}) {
+        out.segment().fill((byte) 7);
+        float[] want = new float[rows * channels];
+        arithmetic.convolve(
+            values, 0, channels, rows, width, channels, taps, 0, channels, silu, want, 0, channels);
+        boolean done =
+            arithmetic.convolveInMemory(
+                in, 0, out, 1, rows, width, 0, channels, taps, channels, silu);
+        assertEquals(arithmetic.isVector(), done);
+        for (int r = 0; done && r < rows; r++) {
+          MemorySegment rounded = arena.allocate((long) type.bytes() * channels);
+          arithmetic.write(type, want, r * channels, rounded, 0, channels);
+          MemorySegment got = out.segment().asSlice(out.offset(r + 1L, 0), rounded.byteSize());
+          assertEquals(-1, rounded.mismatch(got));
+        }
+        assertEquals(0x07, out.segment().get(ValueLayout.JAVA_BYTE, 0));
+      }
+    }
+  }
+
+  private static MatrixRows matrix(MemorySegment segment, DataType type, int pitch, int length) {
+    return new MatrixRows(type, segment, 0, (long) type.bytes() * pitch, length);
+  }
+
+  @ParameterizedTest
+  @MethodSource("arithmetics")
+  void siluIsTheSameForVectorsAndForSingleNumbers(Arithmetic arithmetic) {
+    float[] values = new float[LANES];
+    for (float start : new float[] {-200, -104, -90, -40, -2, 40, 84}) {
+      for (int i = 0; i < LANES; i++) {
+        values[i] = start + 0.37f * i;
+      }
+      values[3] = Float.NaN;
+      values[5] = Float.POSITIVE_INFINITY;
+      values[7] = -Float.MAX_VALUE;
+      float[] together = values.clone();
+      arithmetic.silu(together, 0, LANES);
+      for (int i = 0; i < LANES; i++) {
+        float[] one = {values[i]};
+        arithmetic.silu(one, 0, 1);
+        assertEquals(one[0], together[i]);
+        double want = values[i] / (1 + Math.exp(-(double) values[i]));
+        if (Double.isFinite(want)) {
+          assertEquals(want, together[i], 1e-36 + 4e-7 * Math.abs(want));
+        }
+      }
+    }
+  }
 }
