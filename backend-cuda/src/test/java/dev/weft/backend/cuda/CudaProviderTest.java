@@ -10,61 +10,25 @@ import dev.weft.DeviceOptions;
 import dev.weft.Weft;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.moba.MobaAttentionSpec;
+import dev.weft.gpu.fixtures.GpuProviderContract;
 import dev.weft.spi.DeviceDescriptor;
 import dev.weft.spi.Probe;
 import dev.weft.spi.SpiVersion;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 
-/** What holds on every machine, with a GPU or without. */
-class CudaProviderTest {
-  private final CudaProvider provider = new CudaProvider();
-  private final DeviceDescriptor first =
-      DeviceDescriptor.builder(0, "any", DeviceDescriptor.Kind.GPU).build();
-
-  @Test
-  void isFoundAsAService() {
-    assertTrue(Weft.discover().toString().contains("cuda"), Weft.discover()::toString);
-    assertEquals("cuda", provider.id());
-    assertEquals(new SpiVersion(1, 0), provider.spiVersion());
+class CudaProviderTest extends GpuProviderContract {
+  CudaProviderTest() {
+    super(new CudaProvider(), "cuda", 200);
   }
 
   @Test
-  void probeFindsDevicesOrSaysWhatIsMissingAndWhatToDo() {
-    for (int i = 0; i < 2; i++) { // the second time says the same
-      switch (provider.probe()) {
-        case Probe.Available found -> assertFalse(found.devices().isEmpty());
-        case Probe.Unavailable none -> {
-          assertFalse(none.reason().isBlank());
-          assertFalse(none.remedy().isBlank());
-        }
-      }
-    }
-  }
-
-  @Test
-  void openSaysWhyThereIsNoDevice() {
-    Assumptions.assumeTrue(provider.probe() instanceof Probe.Unavailable, "there is a device");
-    BackendUnavailableException e =
-        assertThrows(
-            BackendUnavailableException.class,
-            () -> provider.open(first, DeviceOptions.defaults()));
-    assertTrue(String.valueOf(e.getMessage()).startsWith("cuda: "), e.getMessage());
-  }
-
-  @Test
-  void refusesPropertiesThatItDoesNotKnow() {
-    assertThrows(
-        IllegalArgumentException.class,
-        () -> provider.open(first, DeviceOptions.builder().property("imgae", "ptx").build()));
+  void refusesImagesThatItDoesNotKnow() {
+    DeviceDescriptor first =
+        DeviceDescriptor.builder(0, "any", DeviceDescriptor.Kind.GPU).build();
     assertThrows(
         IllegalArgumentException.class,
         () -> provider.open(first, DeviceOptions.builder().property("image", "sass").build()));
-  }
-
-  @Test
-  void goesBeforeTheProcessorWhereThereIsAGpu() {
-    assertTrue(provider.priority() >= 200);
   }
 
   @Test

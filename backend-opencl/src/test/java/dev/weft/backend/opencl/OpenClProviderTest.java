@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.weft.BackendUnavailableException;
 import dev.weft.DeviceOptions;
 import dev.weft.Weft;
+import dev.weft.gpu.fixtures.GpuProviderContract;
 import dev.weft.gpu.fixtures.PresentDevice;
 import dev.weft.spi.DeviceDescriptor;
 import dev.weft.spi.Probe;
@@ -21,28 +22,9 @@ import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** What holds on every machine, with a device or without. */
-class OpenClProviderTest {
-  private final OpenClProvider provider = new OpenClProvider();
-
-  @Test
-  void isFoundAsAService() {
-    assertTrue(Weft.discover().toString().contains("opencl"), Weft.discover()::toString);
-    assertEquals("opencl", provider.id());
-    assertEquals(new SpiVersion(1, 0), provider.spiVersion());
-  }
-
-  @Test
-  void probeFindsDevicesOrSaysWhatIsMissingAndWhatToDo() {
-    for (int i = 0; i < 2; i++) { // the second time says the same
-      switch (provider.probe()) {
-        case Probe.Available found -> assertFalse(found.devices().isEmpty());
-        case Probe.Unavailable none -> {
-          assertFalse(none.reason().isBlank());
-          assertFalse(none.remedy().isBlank());
-        }
-      }
-    }
+class OpenClProviderTest extends GpuProviderContract {
+  OpenClProviderTest() {
+    super(new OpenClProvider(), "opencl", 100);
   }
 
   @Test
@@ -70,31 +52,5 @@ class OpenClProviderTest {
     assertEquals(0, run.code(), run::output);
     assertTrue(
         run.output().contains("platform Portable Computing Language has no device"), run::output);
-  }
-
-  @Test
-  void aDeviceThatIsNotThereCannotBeOpened() {
-    DeviceDescriptor last = DeviceDescriptor.builder(999, "any", DeviceDescriptor.Kind.GPU).build();
-    BackendUnavailableException e =
-        assertThrows(
-            BackendUnavailableException.class, () -> provider.open(last, DeviceOptions.defaults()));
-    assertTrue(String.valueOf(e.getMessage()).startsWith("opencl: "), e.getMessage());
-  }
-
-  @Test
-  void refusesPropertiesThatItDoesNotKnow() {
-    DeviceDescriptor first = DeviceDescriptor.builder(0, "any", DeviceDescriptor.Kind.GPU).build();
-    assertThrows(
-        IllegalArgumentException.class,
-        () -> provider.open(first, DeviceOptions.builder().property("fast", "yes").build()));
-  }
-
-  @Test
-  void goesBeforeTheProcessorWithAGpuOnly() {
-    DeviceDescriptor gpu = DeviceDescriptor.builder(0, "any", DeviceDescriptor.Kind.GPU).build();
-    DeviceDescriptor cpu = DeviceDescriptor.builder(1, "any", DeviceDescriptor.Kind.CPU).build();
-    assertEquals(100, provider.priority());
-    assertEquals(100, provider.priority(List.of(gpu, cpu)));
-    assertEquals(0, provider.priority(List.of(cpu)), "provider cpu has 0, and an earlier id");
   }
 }
