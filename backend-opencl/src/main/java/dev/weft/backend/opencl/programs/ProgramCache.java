@@ -1,15 +1,13 @@
 package dev.weft.backend.opencl.programs;
 
+import dev.weft.gpu.CacheFolder;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.AtomicMoveNotSupportedException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.FileTime;
-import java.nio.file.attribute.PosixFilePermissions;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.time.Instant;
@@ -18,7 +16,6 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HexFormat;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Stream;
@@ -31,9 +28,7 @@ import org.jspecify.annotations.Nullable;
  * is all.
  */
 public final class ProgramCache {
-  static final String FOLDER_PROPERTY = "weft.opencl.cache";
-  static final String FOLDER_VARIABLE = "WEFT_OPENCL_CACHE";
-  static final String OFF = "off";
+  private static final String ID = "opencl";
   static final long MOST_BYTES = 512L << 20;
 
   private static final System.Logger LOG = System.getLogger(ProgramCache.class.getName());
@@ -68,36 +63,8 @@ public final class ProgramCache {
    * @param onlyIfNamed whether to have none unless the settings name one
    */
   public static ProgramCache ofUser(boolean onlyIfNamed) {
-    String property = System.getProperty(FOLDER_PROPERTY);
-    Map<String, String> environment = System.getenv();
-    return new ProgramCache(
-        onlyIfNamed && named(property, environment) == null
-            ? null
-            : folder(property, environment, System.getProperty("user.home", "")),
-        MOST_BYTES);
-  }
-
-  private static @Nullable String named(
-      @Nullable String property, Map<String, String> environment) {
-    String named = property != null ? property : environment.get(FOLDER_VARIABLE);
-    return named == null || named.isBlank() ? null : named;
-  }
-
-  /**
-   * Where the cache lies: the property, WEFT_OPENCL_CACHE, XDG_CACHE_HOME or the home folder;
-   * {@code off} for none.
-   */
-  static @Nullable Path folder(
-      @Nullable String property, Map<String, String> environment, String home) {
-    String named = named(property, environment);
-    if (named != null) {
-      return named.equals(OFF) ? null : Path.of(named);
-    }
-    String xdg = environment.get("XDG_CACHE_HOME");
-    if (xdg != null && Path.of(xdg).isAbsolute()) {
-      return Path.of(xdg, "weft", "opencl");
-    }
-    return home.isBlank() ? null : Path.of(home, ".cache", "weft", "opencl");
+    boolean none = onlyIfNamed && !CacheFolder.isNamed(ID);
+    return new ProgramCache(none ? null : CacheFolder.ofUser(ID), MOST_BYTES);
   }
 
   /** Where entries lie, if anywhere. */
@@ -151,28 +118,11 @@ public final class ProgramCache {
     if (folder == null || program.length > mostBytes) {
       return;
     }
-    Path temporary = null;
     try {
-      makeFolder(folder);
-      temporary = Files.createTempFile(folder, key.substring(0, 16), ".tmp");
-      Files.write(temporary, packed(key, program));
-      try {
-        Files.move(temporary, file(folder, key), StandardCopyOption.ATOMIC_MOVE);
-      } catch (AtomicMoveNotSupportedException e) {
-        Files.move(temporary, file(folder, key), StandardCopyOption.REPLACE_EXISTING);
-      }
-      temporary = null;
+      CacheFolder.write(folder, key + SUFFIX, packed(key, program));
       shrink(folder);
     } catch (IOException | UnsupportedOperationException e) {
       complain("cannot be written", folder, e);
-    } finally {
-      if (temporary != null) {
-        try {
-          Files.deleteIfExists(temporary);
-        } catch (IOException e) {
-          // shrink() removes it some day
-        }
-      }
     }
   }
 
@@ -184,20 +134,6 @@ public final class ProgramCache {
       } catch (IOException e) {
         complain("cannot be written", folder, e);
       }
-    }
-  }
-
-  private static void makeFolder(Path folder) throws IOException {
-    if (Files.isDirectory(folder)) {
-      return;
-    }
-    if (folder.getFileSystem().supportedFileAttributeViews().contains("posix")) {
-      // The user's alone: a binary that another user could write would run in this process.
-      Files.createDirectories(
-          folder,
-          PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
-    } else {
-      Files.createDirectories(folder);
     }
   }
 

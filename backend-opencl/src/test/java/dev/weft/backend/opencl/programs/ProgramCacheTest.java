@@ -176,21 +176,6 @@ class ProgramCacheTest {
     assertTrue(cache.find(KEY).isEmpty());
   }
 
-  @Test
-  void theFolderIsChosenByPropertyVariableAndHome() {
-    Map<String, String> all = Map.of("WEFT_OPENCL_CACHE", "/v", "XDG_CACHE_HOME", "/xdg");
-    assertEquals(Path.of("/p"), ProgramCache.folder("/p", all, "/home/me"));
-    assertEquals(Path.of("/v"), ProgramCache.folder(null, all, "/home/me"));
-    assertEquals(
-        Path.of("/xdg/weft/opencl"),
-        ProgramCache.folder(null, Map.of("XDG_CACHE_HOME", "/xdg"), "/home/me"));
-    assertEquals(
-        Path.of("/home/me/.cache/weft/opencl"),
-        ProgramCache.folder(null, Map.of("XDG_CACHE_HOME", "relative"), "/home/me"));
-    assertNull(ProgramCache.folder("off", all, "/home/me"));
-    assertNull(ProgramCache.folder(null, Map.of(), ""));
-  }
-
   private byte[] found(ProgramCache cache) {
     return cache.find(KEY).orElseThrow();
   }

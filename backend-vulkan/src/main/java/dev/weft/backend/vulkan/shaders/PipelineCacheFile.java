@@ -1,21 +1,18 @@
 package dev.weft.backend.vulkan.shaders;
 
 import dev.weft.backend.vulkan.driver.DeviceProperties;
+import dev.weft.gpu.CacheFolder;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.AtomicMoveNotSupportedException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
-import java.nio.file.attribute.PosixFilePermissions;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.Arrays;
 import java.util.HexFormat;
-import java.util.Map;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 
@@ -26,9 +23,6 @@ import org.jspecify.annotations.Nullable;
  * here stops a pipeline from being made: it is said once, and that is all.
  */
 public final class PipelineCacheFile {
-  static final String FOLDER_PROPERTY = "weft.vulkan.cache";
-  static final String FOLDER_VARIABLE = "WEFT_VULKAN_CACHE";
-  static final String OFF = "off";
   static final long MOST_BYTES = 256L << 20;
 
   private static final System.Logger LOG = System.getLogger(PipelineCacheFile.class.getName());
@@ -38,7 +32,8 @@ public final class PipelineCacheFile {
   /** Of VkPipelineCacheHeaderVersionOne. */
   private static final int HEADER_BYTES = 32;
 
-  private final @Nullable Path file;
+  private final @Nullable Path folder;
+  private final String name;
   private final int vendorId;
   private final int deviceId;
   private final byte[] uuid;
@@ -49,16 +44,14 @@ public final class PipelineCacheFile {
     this.vendorId = vendorId;
     this.deviceId = deviceId;
     uuid = HexFormat.of().parseHex(cacheUuid);
-    file =
-        folder == null
-            ? null
-            : folder.resolve(
-                HexFormat.of().toHexDigits(vendorId)
-                    + "-"
-                    + HexFormat.of().toHexDigits(deviceId)
-                    + "-"
-                    + cacheUuid
-                    + ".vkcache");
+    this.folder = folder;
+    name =
+        HexFormat.of().toHexDigits(vendorId)
+            + "-"
+            + HexFormat.of().toHexDigits(deviceId)
+            + "-"
+            + cacheUuid
+            + ".vkcache";
   }
 
   /** A device's file in a folder, which is made when something is stored. */
@@ -69,37 +62,18 @@ public final class PipelineCacheFile {
   /** A device's file where the user's settings say. */
   public static PipelineCacheFile ofUser(DeviceProperties device) {
     return new PipelineCacheFile(
-        folder(
-            System.getProperty(FOLDER_PROPERTY),
-            System.getenv(),
-            System.getProperty("user.home", "")),
+        CacheFolder.ofUser("vulkan"),
         device.vendorId(),
         device.deviceId(),
         device.cacheUuid());
   }
 
-  /**
-   * Where the cache lies: the property, WEFT_VULKAN_CACHE, XDG_CACHE_HOME or the home folder;
-   * {@code off} for none.
-   */
-  static @Nullable Path folder(
-      @Nullable String property, Map<String, String> environment, String home) {
-    String named = property != null ? property : environment.get(FOLDER_VARIABLE);
-    if (named != null && !named.isBlank()) {
-      return named.equals(OFF) ? null : Path.of(named);
-    }
-    String xdg = environment.get("XDG_CACHE_HOME");
-    if (xdg != null && Path.of(xdg).isAbsolute()) {
-      return Path.of(xdg, "weft", "vulkan");
-    }
-    return home.isBlank() ? null : Path.of(home, ".cache", "weft", "vulkan");
-  }
-
   /** What was stored, if it is sound and of this device and driver; else nothing. */
   synchronized byte[] read() {
-    if (file == null) {
+    if (folder == null) {
       return new byte[0];
     }
+    Path file = folder.resolve(name);
     byte[] entry;
     try {
       if (Files.size(file) > MOST_BYTES) {
@@ -146,55 +120,20 @@ public final class PipelineCacheFile {
 
   /** Stores what a driver gave, unless it has not grown. */
   synchronized void write(byte[] data) {
-    if (file == null || data.length <= Math.max(writtenBytes, HEADER_BYTES)) {
+    if (folder == null || data.length <= Math.max(writtenBytes, HEADER_BYTES)) {
       return;
     }
-    Path temporary = null;
+    byte[] entry =
+        ByteBuffer.allocate(MAGIC.length + HASH_BYTES + data.length)
+            .put(MAGIC)
+            .put(sha256(data, 0))
+            .put(data)
+            .array();
     try {
-      Path folder = file.toAbsolutePath().getParent();
-      if (folder == null) {
-        return;
-      }
-      makeFolder(folder);
-      temporary = Files.createTempFile(folder, "pipelines", ".tmp");
-      Files.write(
-          temporary,
-          ByteBuffer.allocate(MAGIC.length + HASH_BYTES + data.length)
-              .put(MAGIC)
-              .put(sha256(data, 0))
-              .put(data)
-              .array());
-      try {
-        Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE);
-      } catch (AtomicMoveNotSupportedException e) {
-        Files.move(temporary, file, StandardCopyOption.REPLACE_EXISTING);
-      }
-      temporary = null;
+      CacheFolder.write(folder, name, entry);
       writtenBytes = data.length;
     } catch (IOException | UnsupportedOperationException e) {
       complain("cannot be written", e);
-    } finally {
-      if (temporary != null) {
-        try {
-          Files.deleteIfExists(temporary);
-        } catch (IOException e) {
-          // a small file stays behind
-        }
-      }
-    }
-  }
-
-  private static void makeFolder(Path folder) throws IOException {
-    if (Files.isDirectory(folder)) {
-      return;
-    }
-    if (folder.getFileSystem().supportedFileAttributeViews().contains("posix")) {
-      // The user's alone: what another user could write would run in this process.
-      Files.createDirectories(
-          folder,
-          PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
-    } else {
-      Files.createDirectories(folder);
     }
   }
 
@@ -203,7 +142,7 @@ public final class PipelineCacheFile {
       LOG.log(
           System.Logger.Level.WARNING,
           "the cache of Vulkan pipelines {0} {1} ({2}); they are made anew each time",
-          file,
+          folder,
           what,
           e.toString());
     }

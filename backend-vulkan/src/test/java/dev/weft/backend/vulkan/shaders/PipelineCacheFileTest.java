@@ -74,18 +74,4 @@ class PipelineCacheFileTest {
     assertEquals(0, file.read().length);
     file.write(data(1, 2, UUID));
   }
-
-  @Test
-  void theUsersSettingsSayWhereItLies() {
-    assertEquals(Path.of("/a"), PipelineCacheFile.folder("/a", Map.of(), "/home/u"));
-    assertEquals(
-        Path.of("/b"),
-        PipelineCacheFile.folder(null, Map.of("WEFT_VULKAN_CACHE", "/b"), "/home/u"));
-    assertNull(PipelineCacheFile.folder("off", Map.of("WEFT_VULKAN_CACHE", "/b"), "/home/u"));
-    assertEquals(
-        Path.of("/x/weft/vulkan"),
-        PipelineCacheFile.folder(null, Map.of("XDG_CACHE_HOME", "/x"), "/home/u"));
-    assertEquals(
-        Path.of("/home/u/.cache/weft/vulkan"), PipelineCacheFile.folder(null, Map.of(), "/home/u"));
-  }
 }
