@@ -70,7 +70,8 @@ public final class CacheFolder {
    */
   public static void write(Path folder, String name, byte[] content) throws IOException {
     make(folder);
-    Path unfinished = Files.createTempFile(folder, name.substring(0, Math.min(16, name.length())), ".tmp");
+    Path unfinished =
+        Files.createTempFile(folder, name.substring(0, Math.min(16, name.length())), ".tmp");
     try {
       Files.write(unfinished, content);
       Path file = folder.resolve(name);

@@ -52,7 +52,6 @@ class CacheFolderTest {
       assertEquals(1, files.count(), "nothing unfinished is left");
     }
     Assumptions.assumeTrue(place.getFileSystem().supportedFileAttributeViews().contains("posix"));
-    assertEquals(
-        "rwx------", PosixFilePermissions.toString(Files.getPosixFilePermissions(folder)));
+    assertEquals("rwx------", PosixFilePermissions.toString(Files.getPosixFilePermissions(folder)));
   }
 }

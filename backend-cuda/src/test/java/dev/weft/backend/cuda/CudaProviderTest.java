@@ -1,20 +1,14 @@
 package dev.weft.backend.cuda;
 
-import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.weft.BackendUnavailableException;
 import dev.weft.DeviceOptions;
-import dev.weft.Weft;
 import dev.weft.conv1d.CausalConv1dSpec;
-import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.gpu.fixtures.GpuProviderContract;
+import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.spi.DeviceDescriptor;
-import dev.weft.spi.Probe;
-import dev.weft.spi.SpiVersion;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 
 class CudaProviderTest extends GpuProviderContract {
@@ -24,8 +18,7 @@ class CudaProviderTest extends GpuProviderContract {
 
   @Test
   void refusesImagesThatItDoesNotKnow() {
-    DeviceDescriptor first =
-        DeviceDescriptor.builder(0, "any", DeviceDescriptor.Kind.GPU).build();
+    DeviceDescriptor first = DeviceDescriptor.builder(0, "any", DeviceDescriptor.Kind.GPU).build();
     assertThrows(
         IllegalArgumentException.class,
         () -> provider.open(first, DeviceOptions.builder().property("image", "sass").build()));

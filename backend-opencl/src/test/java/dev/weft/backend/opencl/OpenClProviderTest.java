@@ -1,22 +1,13 @@
 package dev.weft.backend.opencl;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertFalse;
-import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.weft.BackendUnavailableException;
-import dev.weft.DeviceOptions;
-import dev.weft.Weft;
 import dev.weft.gpu.fixtures.GpuProviderContract;
 import dev.weft.gpu.fixtures.PresentDevice;
-import dev.weft.spi.DeviceDescriptor;
-import dev.weft.spi.Probe;
-import dev.weft.spi.SpiVersion;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;

@@ -1,23 +1,14 @@
 package dev.weft.backend.vulkan;
 
-import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
-import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.weft.BackendUnavailableException;
 import dev.weft.DataType;
-import dev.weft.DeviceOptions;
 import dev.weft.Support;
-import dev.weft.Weft;
 import dev.weft.gpu.fixtures.GpuProviderContract;
 import dev.weft.gpu.fixtures.PresentDevice;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.spi.BackendDevice;
-import dev.weft.spi.DeviceDescriptor;
-import dev.weft.spi.Probe;
-import dev.weft.spi.SpiVersion;
-import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class VulkanProviderTest extends GpuProviderContract {

@@ -62,10 +62,7 @@ public final class PipelineCacheFile {
   /** A device's file where the user's settings say. */
   public static PipelineCacheFile ofUser(DeviceProperties device) {
     return new PipelineCacheFile(
-        CacheFolder.ofUser("vulkan"),
-        device.vendorId(),
-        device.deviceId(),
-        device.cacheUuid());
+        CacheFolder.ofUser("vulkan"), device.vendorId(), device.deviceId(), device.cacheUuid());
   }
 
   /** What was stored, if it is sound and of this device and driver; else nothing. */
