@@ -202,9 +202,11 @@ final class CpuConv1dForward {
     long near = first > 0 ? first : Math.min(last, ROWS);
     stage(rows, outputs, first, near, from, channels, in, results, tail);
     if (mayCut && stream(rows, outputs, near, last, from, channels)) {
-      for (long t = tail == null ? last : Math.max(near, tail.first); t < last; t++) {
-        rows.read(t, from, channels, in, 0);
-        tail.keep(t, in, 0);
+      if (tail != null) {
+        for (long t = Math.max(near, tail.first); t < last; t++) {
+          rows.read(t, from, channels, in, 0);
+          tail.keep(t, in, 0);
+        }
       }
     } else {
       stage(rows, outputs, near, last, from, channels, in, results, tail);
