@@ -5,6 +5,7 @@ import static org.lwjgl.system.MemoryUtil.NULL;
 import dev.weft.DeviceOutOfMemoryException;
 import dev.weft.backend.vulkan.driver.CooperativeMatrices;
 import dev.weft.backend.vulkan.driver.DeviceProperties;
+import dev.weft.backend.vulkan.driver.DeviceUse;
 import dev.weft.backend.vulkan.driver.Result;
 import dev.weft.backend.vulkan.driver.ValidationMessages;
 import dev.weft.backend.vulkan.driver.Vulkan;
@@ -63,7 +64,6 @@ final class VulkanContext {
   private final ArgumentMemory argumentMemory;
   private final Timelines timelines;
   private final Timestamps timestamps;
-  private final DeviceUse use = new DeviceUse();
 
   /** Where memory lies. */
   enum Place {
@@ -150,7 +150,7 @@ final class VulkanContext {
 
   /** Who is at work with the device; everything that calls the driver is within a use. */
   DeviceUse use() {
-    return use;
+    return vulkan.use();
   }
 
   DeviceProperties properties() {

@@ -20,10 +20,8 @@ import dev.weft.spi.BackendKernel;
 import dev.weft.spi.BackendMemory;
 import dev.weft.spi.BackendStream;
 import dev.weft.spi.DeviceDescriptor;
-import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -31,9 +29,6 @@ import org.jspecify.annotations.Nullable;
  * crash inside of a driver, so the JVM's shutdown closes it too.
  */
 public final class VulkanDevice implements ComputeDevice {
-  /** How long a shutdown waits for threads that are at work with the device. */
-  private static final Duration SHUTDOWN_WAIT = Duration.ofSeconds(5);
-
   private final Vulkan vulkan;
   private final VulkanContext context;
   private final Pipelines pipelines;
@@ -42,8 +37,6 @@ public final class VulkanDevice implements ComputeDevice {
   private final boolean hasRowsInQuads;
   private final ComputeTraits traits;
   private final DeviceDescriptor descriptor;
-  private final AtomicBoolean closed = new AtomicBoolean();
-  private final Thread atShutdown = new Thread(this::releaseInTime, "weft-vulkan-shutdown");
 
   private VulkanDevice(
       Vulkan vulkan, VulkanContext context, Pipelines pipelines, ShaderLibrary library, int index) {
@@ -89,31 +82,27 @@ public final class VulkanDevice implements ComputeDevice {
       int index,
       ShaderLibrary library,
       PipelineCacheFile cache) {
-    VulkanContext context = new VulkanContext(vulkan, properties);
-    Pipelines pipelines;
-    try {
-      pipelines =
-          new Pipelines(context.device(), library, cache, context.argumentMemory().layout());
-    } catch (Throwable t) {
-      context.close();
-      throw t;
+    try (var _ = vulkan.use().begin()) {
+      VulkanContext context = new VulkanContext(vulkan, properties);
+      Pipelines pipelines;
+      try {
+        pipelines =
+            new Pipelines(context.device(), library, cache, context.argumentMemory().layout());
+      } catch (Throwable t) {
+        context.close();
+        throw t;
+      }
+      try {
+        VulkanDevice device = new VulkanDevice(vulkan, context, pipelines, library, index);
+        vulkan.use().endsBy(device::destroy);
+        return device;
+      } catch (Throwable t) {
+        context.stop();
+        pipelines.close();
+        context.close();
+        throw t;
+      }
     }
-    VulkanDevice device;
-    try {
-      device = new VulkanDevice(vulkan, context, pipelines, library, index);
-    } catch (Throwable t) {
-      context.stop();
-      pipelines.close();
-      context.close();
-      throw t;
-    }
-    try {
-      Runtime.getRuntime().addShutdownHook(device.atShutdown);
-    } catch (IllegalStateException e) { // the JVM is shutting down already
-      device.release();
-      throw e;
-    }
-    return device;
   }
 
   @Override
@@ -204,39 +193,18 @@ public final class VulkanDevice implements ComputeDevice {
 
   @Override
   public void close() {
-    release();
-    try {
-      Runtime.getRuntime().removeShutdownHook(atShutdown);
-    } catch (IllegalStateException e) {
-      // The JVM is shutting down, and the hook finds nothing left to do.
-    }
+    vulkan.close();
     context.messages().check();
   }
 
-  private void release() {
-    if (closed.compareAndSet(false, true)) {
-      context.use().end(this::destroy);
-    }
-  }
-
-  /**
-   * The same when the JVM shuts down. Where a thread goes on with the device for too long, all is
-   * left as it is: destroyed under its hands it would crash, left alone it need not.
-   */
-  private void releaseInTime() {
-    if (closed.compareAndSet(false, true)) {
-      context.use().endWithin(SHUTDOWN_WAIT, this::destroy);
-    }
-  }
-
-  /** In order: streams, pipelines, memory, device, instance. */
-  private void destroy() {
+  /** In order: streams, pipelines, memory, device; the instance comes after it. */
+  private boolean destroy() {
     if (!context.stop()) {
-      return;
+      return false;
     }
     pool.trim();
     pipelines.close();
     context.close();
-    vulkan.close();
+    return true;
   }
 }

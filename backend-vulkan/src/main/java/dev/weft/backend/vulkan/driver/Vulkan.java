@@ -35,6 +35,7 @@ public final class Vulkan implements AutoCloseable {
   private static final String LIBRARY = "libvulkan.so.1";
   private static final String LAYER = "VK_LAYER_KHRONOS_validation";
 
+  private final DeviceUse use;
   private final VkInstance instance;
   private final ValidationMessages messages;
   private final @Nullable VkDebugUtilsMessengerCallbackEXT callback;
@@ -42,9 +43,11 @@ public final class Vulkan implements AutoCloseable {
   private long messenger;
 
   private Vulkan(
+      DeviceUse use,
       VkInstance instance,
       ValidationMessages messages,
       @Nullable VkDebugUtilsMessengerCallbackEXT callback) {
+    this.use = use;
     this.instance = instance;
     this.messages = messages;
     this.callback = callback;
@@ -63,35 +66,46 @@ public final class Vulkan implements AutoCloseable {
 
   static Vulkan open(String library, boolean validation) throws NotUsableException {
     load(library);
-    VkInstance instance;
-    ValidationMessages messages = new ValidationMessages();
-    VkDebugUtilsMessengerCallbackEXT callback = validation ? callback(messages) : null;
+    DeviceUse use;
     try {
-      instance = createInstance(callback);
-    } catch (Throwable t) {
-      if (callback != null) {
-        callback.free();
-      }
-      throw t;
+      use = DeviceUse.start();
+    } catch (IllegalStateException e) {
+      throw new NotUsableException("the JVM is shutting down", "open devices before that", e);
     }
-    Vulkan vulkan = new Vulkan(instance, messages, callback);
-    try {
-      vulkan.listen();
-      List<String> refused = new ArrayList<>();
-      vulkan.findDevices(refused);
-      if (vulkan.devices.isEmpty()) {
-        throw new NotUsableException(
-            refused.isEmpty()
-                ? "no Vulkan driver has a device"
-                : "no Vulkan device can be used: " + String.join("; ", refused),
-            "check what vulkaninfo says, that the process may open /dev/dri/* or /dev/nvidia*, or"
-                + " install a driver for the CPU (Debian: apt-get install mesa-vulkan-drivers)",
-            null);
+    try (var _ = use.begin()) {
+      ValidationMessages messages = new ValidationMessages();
+      VkDebugUtilsMessengerCallbackEXT callback = validation ? callback(messages) : null;
+      VkInstance instance;
+      try {
+        instance = createInstance(callback);
+      } catch (Throwable t) {
+        if (callback != null) {
+          callback.free();
+        }
+        throw t;
       }
+      Vulkan vulkan = new Vulkan(use, instance, messages, callback);
+      use.endsBy(vulkan::destroy);
+      vulkan.listen();
+      vulkan.findUsableDevices();
       return vulkan;
     } catch (Throwable t) {
-      vulkan.close();
+      use.end();
       throw t;
+    }
+  }
+
+  private void findUsableDevices() throws NotUsableException {
+    List<String> refused = new ArrayList<>();
+    findDevices(refused);
+    if (devices.isEmpty()) {
+      throw new NotUsableException(
+          refused.isEmpty()
+              ? "no Vulkan driver has a device"
+              : "no Vulkan device can be used: " + String.join("; ", refused),
+          "check what vulkaninfo says, that the process may open /dev/dri/* or /dev/nvidia*, or"
+              + " install a driver for the CPU (Debian: apt-get install mesa-vulkan-drivers)",
+          null);
     }
   }
 
@@ -266,9 +280,18 @@ public final class Vulkan implements AutoCloseable {
     return messages;
   }
 
-  /** Destroys the instance; its devices are closed. */
+  /** Who is at work with the instance and its device. */
+  public DeviceUse use() {
+    return use;
+  }
+
+  /** Destroys the instance, and its device first if there is one. */
   @Override
   public void close() {
+    use.end();
+  }
+
+  private boolean destroy() {
     if (messenger != NULL) {
       EXTDebugUtils.vkDestroyDebugUtilsMessengerEXT(instance, messenger, null);
       messenger = NULL;
@@ -277,5 +300,6 @@ public final class Vulkan implements AutoCloseable {
     if (callback != null) {
       callback.free();
     }
+    return true;
   }
 }

@@ -1,5 +1,6 @@
 package dev.weft.backend.vulkan.device;
 
+import dev.weft.backend.vulkan.VulkanProvider;
 import dev.weft.backend.vulkan.driver.DeviceProperties;
 import dev.weft.backend.vulkan.driver.Vulkan;
 import dev.weft.backend.vulkan.shaders.PipelineCacheFile;
@@ -12,10 +13,13 @@ import dev.weft.gpu.Region;
 import dev.weft.spi.BackendEvent;
 import dev.weft.spi.BackendHostMemory;
 import dev.weft.spi.BackendMemory;
+import dev.weft.spi.Probe;
 import java.lang.foreign.ValueLayout;
 import java.util.concurrent.CountDownLatch;
 
-/** Launches, transfers and allocates in several threads until it is told to end. */
+/**
+ * Launches, transfers, allocates and asks for devices in several threads until it is told to end.
+ */
 final class LaunchingProgram {
   /** What it prints when all threads are at it. */
   static final String READY = "launching";
@@ -49,8 +53,17 @@ final class LaunchingProgram {
               })
           .start();
     }
+    new Thread(LaunchingProgram::askForDevices).start();
     started.await();
     System.out.println(READY);
+  }
+
+  /** Makes and destroys instances until it is refused. */
+  private static void askForDevices() {
+    VulkanProvider provider = new VulkanProvider();
+    while (provider.probe() instanceof Probe.Available) {
+      Thread.onSpinWait();
+    }
   }
 
   private static void launchForEver(
