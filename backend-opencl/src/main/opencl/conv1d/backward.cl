@@ -47,11 +47,11 @@ static inline Values combine(const Values taps[TAPS], const Values reversed[TAPS
 // A row that has a g, is summed, and completes a dx that no dfinal reaches. dx: null where it is not asked for.
 static inline void row_within(Row x_row, Row dout_row, const Values taps[TAPS], const Values reversed[TAPS], Values bias,
                               bool silu, Values xs[KEPT], Values gs[KEPT], Values dw[TAPS], Values *db, int first,
-                              __global uchar *restrict dx, long at, int type) {
+                              __global uchar *restrict dx, int type) {
   Values newest = widen_row(x_row, type), g = widen_row(dout_row, type);
   if (silu) g = slope(taps, bias, xs, newest, g);
   add_sums(dw, db, xs, newest, g);
-  if (dx) store_row(dx, at, narrow_row(combine(taps, reversed, gs, g), type), type);
+  if (dx) store_row(dx, 0, narrow_row(combine(taps, reversed, gs, g), type), type);
   shift(xs, newest, first);
   shift(gs, g, first);
 }
@@ -59,14 +59,15 @@ static inline void row_within(Row x_row, Row dout_row, const Values taps[TAPS], 
 #if FIXED
 // STEP rows from `t` on; `silu` is a constant wherever this is called.
 static inline void whole_step(AHEAD_PARAMETERS, const __global uchar *restrict x, long x_pitch, const __global uchar *restrict dout,
-                              long dout_pitch, __global uchar *restrict dx, long dx_pitch, int c, int t, int limit,
+                              long dout_pitch, __global uchar *restrict dx, long dx_bytes, int c, int t, int limit,
                               const Values taps[TAPS], Values bias, bool silu, Values xs[KEPT], Values gs[KEPT],
                               Values dw[TAPS], Values *db) {
   Row taken[STEP * 2];
   take_ahead(AHEAD_PASSED, STEP, x, x_pitch, dout, dout_pitch, c, TYPE, t, limit, taken);
 #pragma unroll
   for (int j = 0; j < STEP; j++) {
-    row_within(taken[2 * j], taken[2 * j + 1], taps, taps, bias, silu, xs, gs, dw, db, 0, dx, (t + j - KEPT) * dx_pitch + c, TYPE);
+    row_within(taken[2 * j], taken[2 * j + 1], taps, taps, bias, silu, xs, gs, dw, db, 0, dx, TYPE);
+    dx += dx_bytes;
   }
 }
 #endif
@@ -122,7 +123,7 @@ __kernel WORK_GROUP void conv1d_backward(
 #endif
   }
 
-  __global uchar *dx_place = GIVEN(dx) ? PLACE(dx) : 0;
+  const long dx_bytes = GIVEN(dx) ? dx_pitch * type_bytes(x_type) : 0;
   ROWS_AHEAD;
   int t = from;
   for (int s = max(sequence_of(cu, sequences, from), 0); s < sequences && t < to; s++) {
@@ -213,16 +214,21 @@ __kernel WORK_GROUP void conv1d_backward(
       t += rows;
       if (edge > 0 || t >= stop) continue;
 
+      __global uchar *to = GIVEN(dx) ? PLACE(dx) + ((t - (width - 1)) * dx_pitch + c) * type_bytes(x_type) : 0;
 #if FIXED
       if (silu) {
+#pragma unroll 1
         for (; STEP_FITS(t, stop); t += STEP) {
-          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, stop, taps, bias, true,
-                     xs, gs, dw, &db);
+          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, to, dx_bytes, c, t, stop, taps, bias, true, xs, gs,
+                     dw, &db);
+          to += STEP * dx_bytes;
         }
       } else {
+#pragma unroll 1
         for (; STEP_FITS(t, stop); t += STEP) {
-          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, dx_place, dx_pitch, c, t, stop, taps, bias, false,
-                     xs, gs, dw, &db);
+          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, to, dx_bytes, c, t, stop, taps, bias, false, xs, gs,
+                     dw, &db);
+          to += STEP * dx_bytes;
         }
       }
 #endif
@@ -230,8 +236,8 @@ __kernel WORK_GROUP void conv1d_backward(
       for (; t < stop; t++) {
         Row taken[STEP * 2];
         take_ahead(AHEAD_ARGUMENTS, 1, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t, stop, taken);
-        row_within(taken[0], taken[1], taps, reversed, bias, silu, xs, gs, dw, &db, first, dx_place,
-                   (t - (width - 1)) * dx_pitch + c, x_type);
+        row_within(taken[0], taken[1], taps, reversed, bias, silu, xs, gs, dw, &db, first, to, x_type);
+        to += dx_bytes;
       }
 #else
       for (; t < stop; t += AHEAD) {
@@ -240,8 +246,8 @@ __kernel WORK_GROUP void conv1d_backward(
           if (t + u < stop) {
             Row taken[2];
             take_row(AHEAD_ARGUMENTS, false, u, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t + u, stop, taken);
-            row_within(taken[0], taken[1], taps, reversed, bias, silu, xs, gs, dw, &db, first, dx_place,
-                       (t + u - (width - 1)) * dx_pitch + c, x_type);
+            row_within(taken[0], taken[1], taps, reversed, bias, silu, xs, gs, dw, &db, first, to, x_type);
+            to += dx_bytes;
           }
         }
       }

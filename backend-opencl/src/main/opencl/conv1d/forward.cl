@@ -68,23 +68,26 @@ static inline void keep(PLACED_STATES, int columns, bool had, bool ring, long po
 
 // The output of a row.
 static inline void put_out(Row row, const Values taps[TAPS], Values bias, bool silu, Values window[KEPT], int first,
-                           __global uchar *restrict out, long at, int type) {
+                           __global uchar *restrict out, int type) {
   Values now = widen_row(row, type);
   Values y = convolve(taps, bias, window, now);
-  if (silu) y = silu_of(y);
-  store_row(out, at, narrow_row(y, type), type);
+  if (silu) y = silu_of_scaled(y);
+  store_row(out, 0, narrow_row(y, type), type);
   shift(window, now, first);
 }
 
 #if FIXED
 // STEP rows from `t` on; `silu` is a constant wherever this is called.
 static inline void whole_step(AHEAD_PARAMETERS, const __global uchar *restrict x, long x_pitch, __global uchar *restrict out,
-                              long out_pitch, int c, int t, int limit, const Values taps[TAPS], Values bias, bool silu,
+                              long out_bytes, int c, int t, int limit, const Values taps[TAPS], Values bias, bool silu,
                               Values window[KEPT]) {
   Row taken[STEP];
   take_ahead(AHEAD_PASSED, STEP, x, x_pitch, 0, 0, c, TYPE, t, limit, taken);
 #pragma unroll
-  for (int j = 0; j < STEP; j++) put_out(taken[j], taps, bias, silu, window, 0, out, (t + j) * out_pitch + c, TYPE);
+  for (int j = 0; j < STEP; j++) {
+    put_out(taken[j], taps, bias, silu, window, 0, out, TYPE);
+    out += out_bytes;
+  }
 }
 #endif
 
@@ -143,6 +146,7 @@ __kernel WORK_GROUP void conv1d_forward(
 
   int s = max(sequence_of(cu, sequences, from), 0);
   if (s >= sequences) return;
+  if (silu) scale_taps(taps, &bias);  // now that they have arrived
   int start = start_of(cu, s, tokens), end = start_of(cu, s + 1, tokens), t = max(from, start);
   if (start < from && from < start + (KEPT - first)) t = min(start + (KEPT - first), end);
   int next = from, limit = to;  // rows ahead go on with `next` and end before `limit`
@@ -217,14 +221,20 @@ __kernel WORK_GROUP void conv1d_forward(
     }
 
     const int begin = t;
+    const long out_bytes = out_pitch * type_bytes(x_type);
+    __global uchar *to = PLACE(out) + (t * out_pitch + c) * type_bytes(x_type);
 #if FIXED
     if (silu) {
+#pragma unroll 1
       for (; STEP_FITS(t, stop); t += STEP) {
-        whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, limit, taps, bias, true, window);
+        whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, to, out_bytes, c, t, limit, taps, bias, true, window);
+        to += STEP * out_bytes;
       }
     } else {
+#pragma unroll 1
       for (; STEP_FITS(t, stop); t += STEP) {
-        whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(out), out_pitch, c, t, limit, taps, bias, false, window);
+        whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, to, out_bytes, c, t, limit, taps, bias, false, window);
+        to += STEP * out_bytes;
       }
     }
 #endif
@@ -232,7 +242,8 @@ __kernel WORK_GROUP void conv1d_forward(
     for (; t < stop; t++) {
       Row taken[STEP];
       take_ahead(AHEAD_ARGUMENTS, 1, PLACE(x), x_pitch, 0, 0, c, x_type, t, limit, taken);
-      put_out(taken[0], taps, bias, silu, window, first, PLACE(out), t * out_pitch + c, x_type);
+      put_out(taken[0], taps, bias, silu, window, first, to, x_type);
+      to += out_bytes;
     }
 #else
     for (; t < stop; t += AHEAD) {
@@ -241,7 +252,8 @@ __kernel WORK_GROUP void conv1d_forward(
         if (t + u < stop) {
           Row taken[1];
           take_row(AHEAD_ARGUMENTS, false, u, PLACE(x), x_pitch, 0, 0, c, x_type, t + u, limit, taken);
-          put_out(taken[0], taps, bias, silu, window, first, PLACE(out), (t + u) * out_pitch + c, x_type);
+          put_out(taken[0], taps, bias, silu, window, first, to, x_type);
+          to += out_bytes;
         }
       }
     }

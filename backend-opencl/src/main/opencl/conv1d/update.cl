@@ -34,6 +34,7 @@ __kernel WORK_GROUP void conv1d_update(
   const __global int *indices = CONST_AT(int, cache_indices);
   Values taps[TAPS], bias;
   load_taps(CONST_AT(float, weights), weight_pitch, c, first, taps, &bias);
+  if (silu) scale_taps(taps, &bias);
 
 #if FIXED
   // One token each, states that are the window: the usual step. The next sequence's rows travel while one is worked on.
@@ -53,7 +54,7 @@ __kernel WORK_GROUP void conv1d_update(
 #pragma unroll
         for (int j = 0; j < KEPT; j++) window[j] = widen_row(step.kept[j], type);
         Values y = convolve(taps, bias, window, widen_row(step.x, x_type));
-        if (silu) y = silu_of(y);
+        if (silu) y = silu_of_scaled(y);
         result = narrow_row(y, x_type);
         append(step.kept, step.x, first);
         put_columns(SLOT(states, step.slot, c), first, type, step.kept);
@@ -125,7 +126,7 @@ __kernel WORK_GROUP void conv1d_update(
       if (i + 1 < length) next = load_row(PLACE(x), x_row + (i + 1) * x_token, x_type);
       Values now = widen_row(row, x_type);
       Values y = convolve(taps, bias, window, now);
-      if (silu) y = silu_of(y);
+      if (silu) y = silu_of_scaled(y);
       store_row(PLACE(out), out_row + i * out_token, narrow_row(y, x_type), x_type);
       shift(window, now, first);
       row = converted(row, x_type, type);

@@ -16,6 +16,8 @@ __kernel void conv1d_pack(
   AT(float, packed)[width * packed_pitch + c] = real && GIVEN(bias) ? load_value(PLACE(bias), c, type) : 0.0f;
 }
 
+#define AT_ONCE 24  // loads on their way together
+
 // One work-item for each gradient: adds the tiles in ascending order. group = k * columns + column.
 __kernel void conv1d_reduce(
     READS(partial),   // [tiles, W + 1, pitch] float
@@ -30,8 +32,13 @@ __kernel void conv1d_reduce(
   const __global float *p = CONST_AT(float, partial) + k * pitch + c;
   long stride = (width + 1) * pitch;
   float sum = 0.0f;
-#pragma unroll 8
-  for (int i = 0; i < tiles; i++) sum += p[i * stride];
+  for (int i = 0; i < tiles; i += AT_ONCE) {
+    float v[AT_ONCE];
+#pragma unroll
+    for (int u = 0; u < AT_ONCE; u++) v[u] = i + u < tiles ? p[(i + u) * stride] : 0.0f;
+#pragma unroll
+    for (int u = 0; u < AT_ONCE; u++) sum += v[u];
+  }
   __global uchar *target = weight ? PLACE(dweight) : PLACE(dbias);
   long at = weight ? c * dweight_pitch + k : c;
   if (accumulate) sum += load_value(target, at, type);
