@@ -112,6 +112,12 @@ __kernel WORK_GROUP void conv1d_backward(
   }
 
   const int from = number * tile, to = (int)min((long)from + tile, (long)tokens);
+  ROWS_AHEAD;
+#if STAGED  // all rows of the tile follow each other there, and those past its end
+  const int last_ahead = (int)min((long)to + KEPT, (long)tokens);
+  int next = from;  // the row that comes next
+  start_ahead(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, from, last_ahead);
+#endif
   Values taps[TAPS], reversed[TAPS], bias, dw[TAPS], db = (Values)(0.0f);
   load_taps(CONST_AT(float, weights), weight_pitch, c, first, taps, &bias);
 #pragma unroll
@@ -124,7 +130,6 @@ __kernel WORK_GROUP void conv1d_backward(
   }
 
   const long dx_bytes = GIVEN(dx) ? dx_pitch * type_bytes(x_type) : 0;
-  ROWS_AHEAD;
   int t = from;
   for (int s = max(sequence_of(cu, sequences, from), 0); s < sequences && t < to; s++) {
     const int start = start_of(cu, s, tokens), end = start_of(cu, s + 1, tokens);
@@ -161,12 +166,29 @@ __kernel WORK_GROUP void conv1d_backward(
         }
       }
     }
-    const int within = min(segment + width - 1, stop);  // the first of the rows in between
-    start_ahead(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, within, stop);
+#if STAGED
+    const int limit = last_ahead;
+    if (segment != next) start_ahead(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, segment, limit);
+    next = (int)min((long)stop + KEPT, (long)end);
+#else
+    const int limit = stop, within = min(segment + width - 1, stop);  // the first of the rows in between
+    start_ahead(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, within, limit);
+#endif
     for (int edge = 0; edge < 2; edge++) {
       // Rows near an end, with every check. Those from `end` on have g = 0.
       const int rows = edge == 0 ? width - 1 : min(width - 1, stop + width - 1 - t);
-#if FIXED  // all set out before the first is needed
+#if STAGED
+#pragma unroll
+      for (int u = 0; u < KEPT; u++) {
+        if (u >= rows) continue;
+        Row x_row = (Row)(0), dout_row = (Row)(0);
+        if (t + u < end) {
+          Row taken[STEP * 2];
+          take_ahead(AHEAD_ARGUMENTS, 1, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t + u, limit, taken);
+          x_row = taken[0];
+          dout_row = taken[1];
+        }
+#elif FIXED  // all set out before the first is needed
       Row x_edge[KEPT], dout_edge[KEPT];
 #pragma unroll
       for (int u = 0; u < KEPT; u++) {
@@ -219,14 +241,14 @@ __kernel WORK_GROUP void conv1d_backward(
       if (silu) {
 #pragma unroll 1
         for (; STEP_FITS(t, stop); t += STEP) {
-          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, to, dx_bytes, c, t, stop, taps, bias, true, xs, gs,
+          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, to, dx_bytes, c, t, limit, taps, bias, true, xs, gs,
                      dw, &db);
           to += STEP * dx_bytes;
         }
       } else {
 #pragma unroll 1
         for (; STEP_FITS(t, stop); t += STEP) {
-          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, to, dx_bytes, c, t, stop, taps, bias, false, xs, gs,
+          whole_step(AHEAD_ARGUMENTS, PLACE(x), x_pitch, PLACE(dout), dout_pitch, to, dx_bytes, c, t, limit, taps, bias, false, xs, gs,
                      dw, &db);
           to += STEP * dx_bytes;
         }
@@ -235,7 +257,7 @@ __kernel WORK_GROUP void conv1d_backward(
 #if STAGED
       for (; t < stop; t++) {
         Row taken[STEP * 2];
-        take_ahead(AHEAD_ARGUMENTS, 1, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t, stop, taken);
+        take_ahead(AHEAD_ARGUMENTS, 1, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t, limit, taken);
         row_within(taken[0], taken[1], taps, reversed, bias, silu, xs, gs, dw, &db, first, to, x_type);
         to += dx_bytes;
       }
@@ -245,7 +267,7 @@ __kernel WORK_GROUP void conv1d_backward(
         for (int u = 0; u < AHEAD; u++) {
           if (t + u < stop) {
             Row taken[2];
-            take_row(AHEAD_ARGUMENTS, false, u, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t + u, stop, taken);
+            take_row(AHEAD_ARGUMENTS, false, u, PLACE(x), x_pitch, PLACE(dout), dout_pitch, c, x_type, t + u, limit, taken);
             row_within(taken[0], taken[1], taps, reversed, bias, silu, xs, gs, dw, &db, first, to, x_type);
             to += dx_bytes;
           }
