@@ -95,6 +95,9 @@ public final class OpenClDevice implements ComputeDevice {
 
   @Override
   public BackendKernel prepare(OperationSpec<?> spec) {
+    if (!traits.isCpu()) { // whose compiler takes one program at a time
+      kernels(Rehearsal.kernels(this, spec));
+    }
     return Recipes.prepare(this, spec);
   }
 
