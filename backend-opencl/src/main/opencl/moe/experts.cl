@@ -131,6 +131,6 @@ __kernel __attribute__((reqd_work_group_size(GROUP_SIZE, 1, 1))) void moe_down(
   }
 }
 
-#if UNITS == 1
+#if UNITS == 1 && GROUP_M == 16  // the tile for few rows; others need not be compiled with it
 #include "few_rows.clh"
 #endif
