@@ -14,6 +14,7 @@
 // powers of two. Sums lie in the accumulators of matrix.clh. Constants beside those of rows.clh:
 //   SM, SN   the tile of scores of a wave; OM, ON the tile of output of a wave, of which it has OUTPUTS
 #include "forward.clh"
+#include "rows.clh"
 
 #define TILE_M SM
 #define TILE_N SN

@@ -11,7 +11,7 @@
 // which fills while their keys' scores are computed. Constants: WIDTH (64, 128 or 256), KEYS, WAVES, and ROWS for all of
 // them; PAGED, whether keys lie in the cache.
 #include "forward.clh"
-
+#include "rows.clh"
 #include "../common/copy.clh"
 
 #define WAVE_ROWS (ROWS / WAVES)

@@ -22,6 +22,13 @@ public interface ComputeDevice extends BackendDevice {
    */
   List<ComputeKernel> kernels(List<KernelName> names);
 
+  /**
+   * Whether the backend has a kernel at all; asked for those that recipes know how to do without.
+   */
+  default boolean has(KernelName name) {
+    return true;
+  }
+
   /** What the device can do. */
   ComputeTraits traits();
 

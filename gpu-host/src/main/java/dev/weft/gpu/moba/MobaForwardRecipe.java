@@ -19,11 +19,13 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The forward pass over packed sequences or the paged cache. Tables and means, then for each group
  * of key-value heads that scratch has room for: selection, lists, attention to listed blocks and to
- * own blocks, and the sum of their parts. How: moba/attend.cl.
+ * own blocks, and the sum of their parts. How: moba/attend.cl. Few queries of the cache have no
+ * lists: moba/direct.cl.
  */
 final class MobaForwardRecipe {
   static final float LOG2_E = 1.442695f;
@@ -37,6 +39,7 @@ final class MobaForwardRecipe {
   private final ComputeKernel merge;
   private final Map<Mode, MobaAttentionKernels> attention = new EnumMap<>(Mode.class);
   private final MobaSelectionKernels selection;
+  private final @Nullable MobaDirectKernel direct;
 
   MobaForwardRecipe(
       ComputeDevice device, MobaAttentionSpec spec, MobaTiles tiles, MobaListBuilder lists) {
@@ -56,6 +59,10 @@ final class MobaForwardRecipe {
     means = kernels.get(0);
     merge = kernels.get(1);
     selection = MobaSelectionKernels.of(device, spec, tiles);
+    direct =
+        spec.modes().contains(Mode.PAGED)
+            ? MobaDirectKernel.of(device, spec).orElse(null)
+            : null;
   }
 
   static KernelName means(MobaAttentionSpec spec) {
@@ -100,6 +107,7 @@ final class MobaForwardRecipe {
             ComputeStream.of(context),
             attention(mode),
             plan(mode, limits),
+            mode == Mode.PAGED && MobaDirectKernel.pays(limits) ? direct : null,
             new Region(memory, context.workspaceOffset()),
             tensors)
         .launch();
@@ -110,6 +118,7 @@ final class MobaForwardRecipe {
     private final ComputeStream stream;
     private final MobaAttentionKernels attention;
     private final MobaForwardPlan plan;
+    private final @Nullable MobaDirectKernel direct;
     private final MobaListLayout layout;
     private final Region scratch;
     private final Region listScratch;
@@ -120,11 +129,13 @@ final class MobaForwardRecipe {
         ComputeStream stream,
         MobaAttentionKernels attention,
         MobaForwardPlan plan,
+        @Nullable MobaDirectKernel direct,
         Region scratch,
         MobaTensors tensors) {
       this.stream = stream;
       this.attention = attention;
       this.plan = plan;
+      this.direct = direct;
       this.layout = plan.lists();
       this.scratch = scratch;
       this.listScratch = scratch.plus(plan.listsAt());
@@ -134,7 +145,7 @@ final class MobaForwardRecipe {
 
     void launch() {
       boolean scored = layout.slots() > 0;
-      if (scored) {
+      if (scored && direct == null) {
         lists.tables(stream, layout, listScratch, tensors::putBatch);
         means();
       }
@@ -142,6 +153,11 @@ final class MobaForwardRecipe {
         int heads = Math.min(layout.heads(), spec.kvHeads() - first);
         if (scored || columns() > 0) {
           select(first, heads);
+        }
+        if (direct != null) {
+          direct(direct, first, heads);
+          merge(first, heads);
+          continue;
         }
         if (scored) {
           lists.build(
@@ -240,6 +256,18 @@ final class MobaForwardRecipe {
           .region(scratch.plus(plan.partsAt()))
           .value(plan.valuePitch())
           .region(scratch.plus(plan.partSumsAt()));
+    }
+
+    /** Instead of lists, and of attention to listed and own blocks. */
+    private void direct(MobaDirectKernel kernel, int first, int heads) {
+      Arguments to = attendArguments(first, heads);
+      selection().putInto(to).value(kernel.lanes());
+      stream.dispatch(
+          kernel.kernel(),
+          layout.tokens() * (layout.slots() + 1L),
+          (long) heads * layout.group(),
+          1,
+          MobaDirectKernel.GROUP);
     }
 
     private void listed(int first, int heads) {

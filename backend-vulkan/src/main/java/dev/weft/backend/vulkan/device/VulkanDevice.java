@@ -32,6 +32,7 @@ public final class VulkanDevice implements ComputeDevice {
   private final Vulkan vulkan;
   private final VulkanContext context;
   private final Pipelines pipelines;
+  private final ShaderLibrary library;
   private final MemoryPool<DeviceBuffer> pool;
   private final @Nullable DeviceCopy deviceCopy;
   private final boolean hasRowsInQuads;
@@ -43,6 +44,7 @@ public final class VulkanDevice implements ComputeDevice {
     this.vulkan = vulkan;
     this.context = context;
     this.pipelines = pipelines;
+    this.library = library;
     pool = new MemoryPool<>(context.new Source(VulkanContext.Place.DEVICE));
     deviceCopy =
         context.properties().kind() != DeviceProperties.Kind.CPU
@@ -108,6 +110,11 @@ public final class VulkanDevice implements ComputeDevice {
   @Override
   public DeviceDescriptor descriptor() {
     return descriptor;
+  }
+
+  @Override
+  public boolean has(KernelName name) {
+    return library.has(name);
   }
 
   @Override
