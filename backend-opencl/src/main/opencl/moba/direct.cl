@@ -53,9 +53,9 @@ static inline Columns columns_of(const __global ELEMENT *row, int column, int wi
 #endif
 }
 
-static inline float sum_of_columns(float8 x) {
-  float4 y = x.lo + x.hi;
-  return (y.x + y.y) + (y.z + y.w);
+static inline float dot_of_columns(float8 a, float8 b) {
+  float4 x = fma(a.hi, b.hi, a.lo * b.lo);
+  return (x.x + x.y) + (x.z + x.w);
 }
 
 // Groups along x: query tokens, and slots of each, its own block last; along y: query heads of the pass.
@@ -121,13 +121,13 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_direct(
 #if BY_SHUFFLES
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
-      float dot = sum_of_columns(row * widened(key[i]));
+      float dot = dot_of_columns(row, widened(key[i]));
       for (int other = lanes / 2; other > 0; other /= 2) dot += of_lane_across(dot, other);
       x[i] = x[i] == 0 ? dot * scale_log2 : MINUS_INFINITY;
     }
 #else
 #pragma unroll
-    for (int i = 0; i < AHEAD; i++) sums[i * GROUP + id] = sum_of_columns(row * widened(key[i]));
+    for (int i = 0; i < AHEAD; i++) sums[i * GROUP + id] = dot_of_columns(row, widened(key[i]));
     barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
@@ -150,7 +150,7 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_direct(
     for (int i = 0; i < AHEAD; i++) {
       float p = EXP2(x[i] - low);
       total += p;
-      output += p * widened(value[i]);
+      output = fma((float8)(p), widened(value[i]), output);
     }
   }
 
