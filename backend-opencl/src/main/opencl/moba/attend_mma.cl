@@ -33,13 +33,6 @@
   __local int present[2 * KEYS];                                 \
   __local int is_bad[2]
 
-// The value of another lane.
-static inline float of_lane(float v, int lane) {
-  float r;
-  PTX("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(r) : "f"(v), "r"(lane));
-  return r;
-}
-
 // Begins to copy rows at positions [from, to) of a sequence, zeros for what is left of the tile or absent; `present`
 // says which are not, where it is given.
 static inline void fetch(BATCH_FORMAL, __local ELEMENT *tile, __local int *present, const __global ELEMENT *base,

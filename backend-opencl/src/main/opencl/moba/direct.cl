@@ -5,7 +5,8 @@
 //
 // `lanes` neighbouring work-items share a key, 8 columns each: 8, 16 or 32 of them, the fewest that hold a row. Each such
 // share of the group has a softmax of its own, over keys a fixed distance apart; they are added at the end. The sum over
-// the lanes of a key goes by shuffles on NVIDIA (MATRIX 1), elsewhere through local memory.
+// the lanes of a key goes by shuffles on NVIDIA (MATRIX 1), elsewhere through local memory. With shuffles a wave looks each
+// of its keys up once: AHEAD keys of WAVE / 8 shares are at most WAVE.
 #include "forward.clh"
 #include "../common/matrix.clh"
 
@@ -58,6 +59,25 @@ static inline float dot_of_columns(float8 a, float8 b) {
   return (x.x + x.y) + (x.z + x.w);
 }
 
+// Elements from the first of the head's keys, and values, to those of a position; below 0: it is absent, or not before
+// `end`.
+typedef struct {
+  long key, value;
+} KeyPlace;
+
+static inline KeyPlace key_place(BATCH_FORMAL, int sequence, int position, int end, long k_page_pitch, long k_slot_pitch,
+                                 long v_page_pitch, long v_slot_pitch) {
+  KeyPlace place = {-1, -1};
+  if (position < end) {
+    int2 at = key_at(BATCH, sequence, position);
+    if (at.x >= 0) {
+      place.key = at.x * k_page_pitch + at.y * k_slot_pitch;
+      place.value = at.x * v_page_pitch + at.y * v_slot_pitch;
+    }
+  }
+  return place;
+}
+
 // Groups along x: query tokens, and slots of each, its own block last; along y: query heads of the pass.
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_direct(
     FORWARD_PARAMETERS, READS(selection), const long selection_token_pitch, const long selection_head_pitch,
@@ -95,6 +115,11 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_direct(
   int share = id / lanes;
   int shares = GROUP / lanes;
   int column = id % lanes * COLUMNS;
+#if BY_SHUFFLES
+  int lane = id % WAVE;
+  int shares_of_wave = WAVE / lanes;
+  int first_share = id / WAVE * shares_of_wave;
+#endif
   float8 row = widened(columns_of(ELEMENTS_AT(q) + token * q_token_pitch + query * q_head_pitch, column, dim,
                                 aligned & ALIGNED_Q));
   const __global ELEMENT *keys = ELEMENTS_AT(k) + kv_head * k_head_pitch;
@@ -106,38 +131,47 @@ __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void moba_direct(
     Columns key[AHEAD];
     Columns value[AHEAD];
     float x[AHEAD];
+    float mask[AHEAD];
+#if BY_SHUFFLES  // a lane finds one of the wave's keys, and tells the others
+    KeyPlace found = key_place(BATCH, sequence, base + lane / shares_of_wave * shares + first_share + lane % shares_of_wave,
+                               end, k_page_pitch, k_slot_pitch, v_page_pitch, v_slot_pitch);
+#endif
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
-      int at = base + i * shares + share;
-      int2 place = (int2)(-1, 0);
-      if (at < end) place = key_at(BATCH, sequence, at);
-      bool live = place.x >= 0;
-      key[i] = columns_of(live ? keys + place.x * k_page_pitch + place.y * k_slot_pitch : 0, column, dim,
-                          aligned & ALIGNED_K);
-      value[i] = columns_of(live ? values + place.x * v_page_pitch + place.y * v_slot_pitch : 0, column, value_dim,
-                            aligned & ALIGNED_V);
-      x[i] = live ? 0.0f : MINUS_INFINITY;
-    }
 #if BY_SHUFFLES
+      int source = i * shares_of_wave + lane / lanes;
+      KeyPlace place = {long_of_lane(found.key, source), long_of_lane(found.value, source)};
+#else
+      KeyPlace place = key_place(BATCH, sequence, base + i * shares + share, end, k_page_pitch, k_slot_pitch, v_page_pitch,
+                                 v_slot_pitch);
+#endif
+      bool live = place.key >= 0;
+      key[i] = columns_of(live ? keys + place.key : 0, column, dim, aligned & ALIGNED_K);
+      value[i] = columns_of(live ? values + place.value : 0, column, value_dim, aligned & ALIGNED_V);
+      mask[i] = live ? 0.0f : MINUS_INFINITY;
+    }
 #pragma unroll
-    for (int i = 0; i < AHEAD; i++) {
-      float dot = dot_of_columns(row, widened(key[i]));
-      for (int other = lanes / 2; other > 0; other /= 2) dot += of_lane_across(dot, other);
-      x[i] = x[i] == 0 ? dot * scale_log2 : MINUS_INFINITY;
+    for (int i = 0; i < AHEAD; i++) x[i] = dot_of_columns(row, widened(key[i]));
+#if BY_SHUFFLES
+    for (int other = lanes / 2; other > 0; other /= 2) {
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) x[i] += of_lane_across(x[i], other);
     }
 #else
 #pragma unroll
-    for (int i = 0; i < AHEAD; i++) sums[i * GROUP + id] = dot_of_columns(row, widened(key[i]));
+    for (int i = 0; i < AHEAD; i++) sums[i * GROUP + id] = x[i];
     barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
       const __local float4 *dots = (const __local float4 *)(sums + i * GROUP + share * lanes);
       float4 dot = dots[0];
       for (int n = 1; n < lanes / 4; n++) dot += dots[n];
-      x[i] = x[i] == 0 ? ((dot.x + dot.y) + (dot.z + dot.w)) * scale_log2 : MINUS_INFINITY;
+      x[i] = (dot.x + dot.y) + (dot.z + dot.w);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 #endif
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) x[i] = mask[i] == 0 ? x[i] * scale_log2 : MINUS_INFINITY;
     float highest = maximum;
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) highest = fmax(highest, x[i]);
