@@ -45,6 +45,11 @@ final class Rehearsal implements ComputeDevice {
   }
 
   @Override
+  public boolean has(KernelName name) {
+    return device.has(name);
+  }
+
+  @Override
   public ComputeTraits traits() {
     return device.traits();
   }
