@@ -34,8 +34,7 @@ class KernelsOfRecipesTest {
       int units, int group, long local, MatrixUnits matrix, boolean cpu) {
     ShaderLibrary library = ShaderLibrary.ofBackend();
     RecordingDevice device =
-        new RecordingDevice(
-            new ComputeTraits(units, group, local, matrix, 32, cpu), library::has);
+        new RecordingDevice(new ComputeTraits(units, group, local, matrix, 32, cpu), library::has);
     RecipeSpecs.prepareAll(device);
     TreeSet<String> missing = new TreeSet<>();
     for (KernelName name : device.asked()) {

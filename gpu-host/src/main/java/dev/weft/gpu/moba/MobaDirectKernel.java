@@ -35,9 +35,7 @@ record MobaDirectKernel(ComputeKernel kernel, int lanes) {
         KernelName.of("moba/direct", "moba_direct")
             .with("TYPE", TensorLayout.typeCode(spec.dataType()))
             .with("MATRIX", matrixCode(spec, traits.matrixUnits()));
-    if (traits.mostGroupSize() < GROUP
-        || traits.localBytes() < LOCAL_BYTES
-        || !device.has(name)) {
+    if (traits.mostGroupSize() < GROUP || traits.localBytes() < LOCAL_BYTES || !device.has(name)) {
       return Optional.empty();
     }
     int lanes = LEAST_LANES;

@@ -60,9 +60,7 @@ final class MobaForwardRecipe {
     merge = kernels.get(1);
     selection = MobaSelectionKernels.of(device, spec, tiles);
     direct =
-        spec.modes().contains(Mode.PAGED)
-            ? MobaDirectKernel.of(device, spec).orElse(null)
-            : null;
+        spec.modes().contains(Mode.PAGED) ? MobaDirectKernel.of(device, spec).orElse(null) : null;
   }
 
   static KernelName means(MobaAttentionSpec spec) {
