@@ -114,8 +114,12 @@ class MobaTest {
     final Tensor selection;
 
     Problem(Device device) {
+      this(device, spec().build());
+    }
+
+    Problem(Device device, MobaAttentionSpec spec) {
       this.device = device;
-      moba = keep(device.prepare(spec().build()));
+      moba = keep(device.prepare(spec));
       qs = floats(device, q, TOKENS, HEADS, DIM);
       ks = floats(device, k, TOKENS, KV_HEADS, DIM);
       vs = floats(device, v, TOKENS, KV_HEADS, VALUE_DIM);
@@ -293,6 +297,67 @@ class MobaTest {
       }
     }
     return loss;
+  }
+
+  @Test
+  void gradientsAreTheSameWithAndWithoutRoomForTheirParts() {
+    Device device = device(new CpuProvider());
+    List<float[][]> results = new ArrayList<>();
+    // Room for the parts of both kv heads, of one, of none; and not even for all readers at once.
+    for (long limit : new long[] {Long.MAX_VALUE, 10_000, 5_000, 1}) {
+      Problem problem = new Problem(device, spec().workspaceLimit(limit).build());
+      problem.forward();
+      results.add(problem.backward());
+    }
+    for (float[][] result : results.subList(1, results.size())) {
+      assertArrayEquals(results.getFirst()[0], result[0], 1e-5f);
+      assertArrayEquals(results.getFirst()[1], result[1]);
+      assertArrayEquals(results.getFirst()[2], result[2]);
+    }
+    assertArrayEquals(results.getFirst()[0], results.get(1)[0]);
+  }
+
+  @Test
+  void gradientsOfBlocksThatTakeSeveralSpansAreTheSameWithAndWithoutParts() {
+    int tokens = 2500;
+    Device device = device(new CpuProvider());
+    List<float[][]> results = new ArrayList<>();
+    for (long limit : new long[] {Long.MAX_VALUE, 1}) {
+      MobaAttentionSpec spec =
+          MobaAttentionSpec.builder()
+              .dataType(DataType.F32)
+              .heads(1)
+              .headDim(4)
+              .blockSize(1024)
+              .topK(2)
+              .workspaceLimit(limit)
+              .modes(Mode.FORWARD, Mode.BACKWARD)
+              .build();
+      MobaAttention moba = keep(device.prepare(spec));
+      Tensor q = floats(device, random(5, tokens * 4), tokens, 1, 4);
+      Tensor k = floats(device, random(6, tokens * 4), tokens, 1, 4);
+      Tensor cu = ints(device, 0, tokens);
+      Tensor out = empty(device, DataType.F32, tokens, 1, 4);
+      Tensor lse = empty(device, DataType.F32, tokens, 1);
+      Tensor selection = empty(device, DataType.I32, tokens, 1, 1);
+      Tensor[] gradients = new Tensor[3];
+      Arrays.setAll(gradients, i -> empty(device, DataType.F32, tokens, 1, 4));
+      Stream stream = device.defaultStream();
+      moba.forward(stream, MobaForward.of(q, k, k, cu, out).lse(lse).selection(selection));
+      moba.backward(
+          stream,
+          MobaBackward.of(q, k, k, cu, out, lse, q)
+              .selection(selection)
+              .dq(gradients[0])
+              .dk(gradients[1])
+              .dv(gradients[2]));
+      float[][] result = new float[3][];
+      Arrays.setAll(result, i -> gradients[i].download().toFloats());
+      results.add(result);
+    }
+    assertArrayEquals(results.get(0)[0], results.get(1)[0], 1e-5f);
+    assertArrayEquals(results.get(0)[1], results.get(1)[1]);
+    assertArrayEquals(results.get(0)[2], results.get(1)[2]);
   }
 
   @Test

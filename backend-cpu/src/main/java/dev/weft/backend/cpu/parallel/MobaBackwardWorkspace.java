@@ -14,7 +14,7 @@ import java.lang.foreign.MemorySegment;
  */
 final class MobaBackwardWorkspace {
   // Parts are as large as dq times topK.
-  private static final long MOST_BYTES = 256L << 20;
+  private static final long MOST_BYTES = 512L << 20;
 
   // A task computes a whole block, lest two add to the same parts.
   private static final int LARGEST_BLOCK = 1024;
