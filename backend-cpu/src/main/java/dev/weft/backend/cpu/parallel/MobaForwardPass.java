@@ -127,7 +127,7 @@ final class MobaForwardPass {
       queries = scratch.floats(QUERIES, dim * LANES);
       scores = scratch.floats(SCORES, (TILE + 1) * LANES);
       part = scratch.floats(PART, valueDim * LANES);
-      buffer = scratch.floats(BUFFER, Math.max(dim, valueDim));
+      buffer = scratch.floats(BUFFER, LANES * Math.max(dim, valueDim));
       batchMax = scratch.floats(BATCH_MAX, LANES);
       batchSum = scratch.floats(BATCH_SUM, LANES);
       correction = scratch.floats(CORRECTION, LANES);
@@ -214,12 +214,15 @@ final class MobaForwardPass {
       }
       arithmetic.expOfFew(factors, 0, 2 * count);
       for (int lane = 0; lane < count; lane++) {
+        Panels.toRow(part, lane, valueDim, buffer, lane * valueDim);
+      }
+      for (int lane = 0; lane < count; lane++) {
         int row = readers[from + lane];
         float before = factors[lane];
         // Scores that are all NaN leave no maximum, but a sum.
         float factor = batchMax[lane] == Float.NEGATIVE_INFINITY ? 1 : factors[count + lane];
-        Panels.toRow(part, lane, valueDim, buffer, 0);
-        arithmetic.scaleAndAdd(before, factor, buffer, 0, weighted, row * valueDim, valueDim);
+        arithmetic.scaleAndAdd(
+            before, factor, buffer, lane * valueDim, weighted, row * valueDim, valueDim);
         sum[row] = sum[row] * before + batchSum[lane] * factor;
       }
     }

@@ -234,8 +234,6 @@ final class MobaKeyGradients {
           workspace.segment().get(JAVA_FLOAT_UNALIGNED, workspace.delta(headOfPass, inHead));
       partAt[lane] = workspace.part(headOfPass, inHead, slot);
       seen[lane] = keysSeen;
-      Panels.toLane(buffer, 0, dim, queries, lane);
-      Panels.toLane(buffer, dim, valueDim, gradients, lane);
       toColumns(buffer, 0, dim, queryRows, lane);
       toColumns(buffer, dim, valueDim, gradientRows, lane);
       batched++;
@@ -261,6 +259,14 @@ final class MobaKeyGradients {
       }
     }
 
+    /** Turned late, so that the core waits for several readers at once. */
+    private static void toLane(float[] panels, int width, float[] lanes, int lane) {
+      for (int c = 0; c < width; c += LANES) {
+        int at = (c / LANES * LANES + lane) * LANES;
+        Panels.toLane(panels, at, Math.min(LANES, width - c), lanes, c * LANES + lane);
+      }
+    }
+
     /** Adds the batch's part to the sums. */
     private void finish() {
       if (batched == 0) {
@@ -270,6 +276,8 @@ final class MobaKeyGradients {
       int most = 0;
       for (int lane = 0; lane < batched; lane++) {
         most = Math.max(most, seen[lane]);
+        toLane(queryRows, dim, queries, lane);
+        toLane(gradientRows, valueDim, gradients, lane);
       }
       Arrays.fill(part, 0, withParts ? dim * LANES : 0, 0);
       for (int first = 0; first < most; first += TILE) {

@@ -112,7 +112,7 @@ final class MobaQueryGradients {
       scores = scratch.floats(SCORES, TILE * LANES);
       dp = scratch.floats(DP, TILE * LANES);
       part = scratch.floats(PART, dim * LANES);
-      buffer = scratch.floats(BUFFER, dim + 2 * valueDim);
+      buffer = scratch.floats(BUFFER, LANES * Math.max(dim, valueDim) + valueDim);
       batchLse = scratch.floats(BATCH_LSE, LANES);
       batchDelta = scratch.floats(BATCH_DELTA, LANES);
       seen = scratch.ints(SEEN, LANES);

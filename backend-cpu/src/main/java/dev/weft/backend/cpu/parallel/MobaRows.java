@@ -166,7 +166,7 @@ final class MobaRows {
    * the next multiple of 16, become 0.
    *
    * @param which the rows, from {@code from} on
-   * @param buffer n floats
+   * @param buffer n floats for each lane
    */
   void pack(
       Arithmetic arithmetic,
@@ -177,9 +177,12 @@ final class MobaRows {
       float[] panel,
       float[] buffer) {
     int width = Math.toIntExact(elements.size(2));
+    // All are read before any is turned, so that the core waits for several at once.
     for (int lane = 0; lane < count; lane++) {
-      read(arithmetic, elements, which[from + lane], buffer, 0);
-      Panels.toLane(buffer, 0, width, panel, lane);
+      read(arithmetic, elements, which[from + lane], buffer, lane * width);
+    }
+    for (int lane = 0; lane < count; lane++) {
+      Panels.toLane(buffer, lane * width, width, panel, lane);
     }
     for (int lane = count; lane % 16 != 0; lane++) {
       Panels.clearLane(width, panel, lane);

@@ -66,7 +66,7 @@ final class MobaSelector {
     float[] queries = scratch.floats(QUERIES, dim * LANES);
     float[] scores = scratch.floats(SCORES, TILE * LANES);
     float[] tile = scratch.floats(MEANS, TILE * dim);
-    float[] buffer = scratch.floats(BUFFER, dim);
+    float[] buffer = scratch.floats(BUFFER, LANES * dim);
     float[] best = scratch.floats(BEST, LANES * most);
     int tileAt = -1; // which means are loaded
     for (int first = 0; first < count; first += LANES) {
