@@ -89,7 +89,12 @@ public final class VulkanDevice implements ComputeDevice {
       Pipelines pipelines;
       try {
         pipelines =
-            new Pipelines(context.device(), library, cache, context.argumentMemory().layout());
+            new Pipelines(
+                context.device(),
+                library,
+                cache,
+                context.argumentMemory().layout(),
+                vulkan.use());
       } catch (Throwable t) {
         context.close();
         throw t;

@@ -73,6 +73,17 @@ public final class DeviceUse {
     return use;
   }
 
+  /**
+   * For long work in parts, by whichever thread within a use: whether the next part is worth it.
+   *
+   * @throws IllegalStateException if the device is about to be closed
+   */
+  public void checkGoesOn() {
+    if (closing) {
+      throw new IllegalStateException("the Vulkan device is closed");
+    }
+  }
+
   /** Uses that have begun go on, and so do those within them and those of whoever ends. */
   private boolean isRefused() {
     return closing && lock.getReadHoldCount() == 0 && !lock.isWriteLockedByCurrentThread();

@@ -2,6 +2,7 @@ package dev.weft.backend.vulkan.shaders;
 
 import static org.lwjgl.system.MemoryUtil.NULL;
 
+import dev.weft.backend.vulkan.driver.DeviceUse;
 import dev.weft.backend.vulkan.driver.Result;
 import dev.weft.gpu.KernelName;
 import java.nio.ByteBuffer;
@@ -44,6 +45,7 @@ public final class Pipelines {
   private final VkDevice device;
   private final ShaderLibrary library;
   private final PipelineCacheFile file;
+  private final DeviceUse use;
   private final Map<KernelName, CompletableFuture<VulkanKernel>> kernels = new HashMap<>();
   private final long layout;
   private final long cache;
@@ -55,11 +57,18 @@ public final class Pipelines {
    * @param library the shaders
    * @param file where pipelines are kept
    * @param setLayout the VkDescriptorSetLayout of arguments that are not pushed
+   * @param use of the device: no more are made once it ends, as drivers take seconds for many
    */
-  public Pipelines(VkDevice device, ShaderLibrary library, PipelineCacheFile file, long setLayout) {
+  public Pipelines(
+      VkDevice device,
+      ShaderLibrary library,
+      PipelineCacheFile file,
+      long setLayout,
+      DeviceUse use) {
     this.device = device;
     this.library = library;
     this.file = file;
+    this.use = use;
     layout = createLayout(device, setLayout);
     try {
       cache = createCache(device, file.read());
@@ -164,6 +173,7 @@ public final class Pipelines {
   }
 
   private VulkanKernel create(KernelName name) {
+    use.checkGoesOn();
     ShaderModule module = library.module(name);
     long shader = createShader(library.spirv(module));
     try (MemoryStack stack = MemoryStack.stackPush()) {
