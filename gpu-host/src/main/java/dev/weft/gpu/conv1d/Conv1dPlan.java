@@ -21,8 +21,14 @@ public record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   private static final int MOST_FORWARD_TILE = 64;
   private static final int MOST_TILE_OF_ONE_WAVE = 128;
 
-  /** Measured on an H200: a multiple of the six rows that its kernels read ahead. */
-  private static final int SHORT_TILE = 18;
+  /** Measured on an H200: a multiple of the three rows that its kernels take at once. */
+  private static final int SHORT_TILE = 15;
+
+  /** Of sequences that are not shorter: two rows cost their tile's start as much as four. */
+  private static final int LEAST_LONG_TILE = 4;
+
+  /** From so many waves on, how full the last one is does not matter. */
+  private static final int MANY_WAVES = 8;
 
   private static final int LEAST_BACKWARD_TILE = 32;
   private static final int MOST_BACKWARD_TILES = 256;
@@ -82,8 +88,10 @@ public record Conv1dPlan(int threads, int columns, int tile, int tiles) {
     int threads = threads(channels, vector);
     int columns = ceil(channels, (long) threads * vector);
     long wave = Math.max(1, (long) FORWARD_RESIDENT_BLOCKS * multiprocessors / columns);
-    long waves = Math.max(1, ceil(tokens, wave * SHORT_TILE));
-    int tile = forSequences(ceil(tokens, wave * waves), tokens, sequences);
+    long waves = Math.max(1, (tokens + wave * SHORT_TILE / 2) / (wave * SHORT_TILE));
+    int wanted = waves < MANY_WAVES ? ceil(tokens, wave * waves) : SHORT_TILE;
+    int least = tokens >= LEAST_LONG_TILE * sequences ? LEAST_LONG_TILE : 2;
+    int tile = forSequences(Math.max(least, wanted), tokens, sequences);
     return new Conv1dPlan(threads, columns, tile, ceil(tokens, tile));
   }
 

@@ -23,12 +23,14 @@ class Conv1dPlanTest {
 
   @Test
   void shortTilesFillTheLastWave() {
-    for (int tokens : new int[] {1024, 4096, 8192, 16384, 32768, 65536}) {
+    for (int tokens : new int[] {1024, 2048, 4096, 8192, 16384, 32768, 65536}) {
       Conv1dPlan plan = Conv1dPlan.forwardInShortTiles(8192, 8, tokens, 1, H200);
       assertTrue(plan.tile() >= 14 && plan.tile() <= 18, plan.toString());
       double waves = plan.tiles() * plan.columns() / (4.0 * H200);
-      assertTrue(Math.ceil(waves) - waves < 0.15 || waves > 10, "waves " + waves);
+      assertTrue(Math.ceil(waves) - waves < 0.15 || waves > 8, "waves " + waves);
     }
+    assertEquals(4, Conv1dPlan.forwardInShortTiles(8192, 8, 128, 1, H200).tile());
+    assertEquals(2, Conv1dPlan.forwardInShortTiles(8192, 8, 128, 128, H200).tile());
   }
 
   @Test
