@@ -68,7 +68,11 @@ class AllocationTest {
   }
 
   private Tensor drawn(long... shape) {
-    HostTensor values = HostTensor.allocate(DataType.F32, shape);
+    return drawn(DataType.F32, shape);
+  }
+
+  private Tensor drawn(DataType type, long... shape) {
+    HostTensor values = HostTensor.allocate(type, shape);
     for (long i = 0; i < values.elements(); i++) {
       values.set(i, 0.3 * random.nextGaussian());
     }
@@ -187,5 +191,24 @@ class AllocationTest {
             .dweight(empty(DataType.F32, 256, 4))
             .dbias(empty(DataType.F32, 256));
     expectNextToNothing("conv1d backward", stream -> conv.backward(stream, backward));
+  }
+
+  @Test
+  void ofConv1dInBfloat16() {
+    CausalConv1dSpec spec =
+        CausalConv1dSpec.builder()
+            .dataType(DataType.BF16)
+            .channels(256)
+            .width(4)
+            .bias(true)
+            .modes(CausalConv1dSpec.Mode.FORWARD)
+            .build();
+    CausalConv1d conv = keep(device.prepare(spec));
+    Conv1dBinding weights =
+        keep(conv.bind(drawn(DataType.BF16, 256, 4), drawn(DataType.BF16, 256)));
+    Tensor x = drawn(DataType.BF16, TOKENS, 256);
+    Tensor out = empty(DataType.BF16, TOKENS, 256);
+    Conv1dForward forward = Conv1dForward.of(weights, x, oneSequence(), out);
+    expectNextToNothing("conv1d forward", stream -> conv.forward(stream, forward));
   }
 }
