@@ -139,7 +139,25 @@ Values widen_row(Row row, int type) {
 #endif
 }
 
+#if VECTOR > 1 && TYPE == TYPE_BF16
+// Pairs without a NaN, which must not round to infinity or zero: then rounding is an addition.
+uint narrow_numbers2(vec2 v) {
+  const uvec2 u = floatBitsToUint(v);
+  const uvec2 r = u + 0x7fffu + ((u >> 16) & 1u);
+  return (r.y & 0xffff0000u) | (r.x >> 16);
+}
+uvec2 narrow_numbers4(vec4 v) { return uvec2(narrow_numbers2(v.xy), narrow_numbers2(v.zw)); }
+// False if there is one, or two infinities that cancel.
+bool is_number(float sum) { return (floatBitsToUint(sum) & 0x7fffffffu) <= 0x7f800000u; }
+#endif
+
 Row narrow_row(Values v, int type) {
+#if VECTOR == 8 && TYPE == TYPE_BF16
+  const vec4 sums = v.lo + v.hi;
+  if (is_number((sums.x + sums.y) + (sums.z + sums.w))) return uvec4(narrow_numbers4(v.lo), narrow_numbers4(v.hi));
+#elif VECTOR == 4 && TYPE == TYPE_BF16
+  if (is_number((v.x + v.y) + (v.z + v.w))) return narrow_numbers4(v);
+#endif
 #if VECTOR == 1
   return narrow(v, type);
 #elif TYPE == TYPE_F32

@@ -143,8 +143,14 @@ public final class Conv1dRecipe implements Conv1dKernel {
 
   /** Of a backward pass. */
   private int mostTiles(long tokens) {
+    // As many groups again as a compute unit holds more than CUDA's three.
+    boolean four = device.traits().matrixUnits() == MatrixUnits.COOPERATIVE;
     return Conv1dPlan.backwardTiles(
-        spec.channels(), spec.width(), tokens, spec.workspaceLimit(), computeUnits);
+        spec.channels(),
+        spec.width(),
+        tokens,
+        spec.workspaceLimit(),
+        four ? computeUnits * 4 / 3 : computeUnits);
   }
 
   /** Work-items that own all channels together. */
@@ -171,7 +177,11 @@ public final class Conv1dRecipe implements Conv1dKernel {
     int tokens = TensorLayout.tokens(a.x().size(0));
     Conv1dTiles plan =
         Conv1dTiles.forward(
-            items(program), tokens, sequences, computeUnits, program.residentGroups());
+            items(program),
+            tokens,
+            sequences,
+            computeUnits,
+            program.residentGroups(device.traits().matrixUnits()));
     int emptyTiles = a.initialStatesOut() == null ? 0 : emptyTiles(sequences);
     long groups = plan.groups(emptyTiles);
     if (groups == 0) {

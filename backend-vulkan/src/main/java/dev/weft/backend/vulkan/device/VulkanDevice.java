@@ -90,11 +90,7 @@ public final class VulkanDevice implements ComputeDevice {
       try {
         pipelines =
             new Pipelines(
-                context.device(),
-                library,
-                cache,
-                context.argumentMemory().layout(),
-                vulkan.use());
+                context.device(), library, cache, context.argumentMemory().layout(), vulkan.use());
       } catch (Throwable t) {
         context.close();
         throw t;
