@@ -251,9 +251,5 @@ void main() {
 #endif
 
 #if defined(KERNEL_moe_project_few) || defined(KERNEL_moe_down_few)
-#ifdef DIRECT
-#include "few_direct.glsl"
-#else
 #include "few_rows.glsl"
-#endif
 #endif
