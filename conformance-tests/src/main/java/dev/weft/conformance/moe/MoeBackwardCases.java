@@ -206,6 +206,13 @@ final class MoeBackwardCases {
                       .sharedGate(true)
                       .build())
               .with(Option.AUXILIARY));
+      for (int tokens : new int[] {40, 300}) {
+        cases.add(
+            MoeScenario.of(
+                "whole-tiles",
+                tokens,
+                spec(type).hidden(256).intermediate(128).experts(2).topK(2).build()));
+      }
       cases.add(
           MoeScenario.of(
                   "several-odd-tiles",

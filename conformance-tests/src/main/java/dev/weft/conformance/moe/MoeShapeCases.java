@@ -72,6 +72,30 @@ final class MoeShapeCases {
       cases.add(MoeScenario.of("odd-hidden", 9, spec(F32).hidden(hidden).build()));
     }
     cases.add(MoeScenario.of("odd-hidden", 9, spec(BF16).hidden(37).intermediate(19).build()));
+    wholeTiles(cases);
+  }
+
+  /** Sizes that tiles divide, for kernels that have forms of their own for them: few rows, more. */
+  private static void wholeTiles(List<MoeScenario> cases) {
+    for (DataType type : List.of(F32, BF16, F16)) {
+      for (int tokens : new int[] {9, 40, 300}) {
+        MoeDispatchSpec.Builder spec =
+            spec(type).hidden(256).intermediate(128).experts(2).topK(2).sharedIntermediate(128);
+        cases.add(MoeScenario.of("whole-tiles", tokens, spec.build()));
+      }
+      cases.add(
+          MoeScenario.of(
+              "whole-tiles-separate",
+              300,
+              spec(type)
+                  .hidden(256)
+                  .intermediate(256)
+                  .experts(2)
+                  .topK(2)
+                  .gateUpLayout(GateUpLayout.SEPARATE)
+                  .expertBias(true)
+                  .build()));
+    }
   }
 
   private static void padding(List<MoeScenario> cases) {
