@@ -58,43 +58,19 @@ record MobaForwardPlan(
 
   private static MobaForwardPlan ofHeads(
       MobaAttentionSpec spec, Mode mode, Limits limits, int tileRows, int heads) {
-    int tokens = (int) Math.min(limits.tokens(), Integer.MAX_VALUE);
-    int sequences = (int) Math.min(limits.sequences(), Integer.MAX_VALUE);
-    int group = spec.heads() / spec.kvHeads();
-    boolean paged = mode == Mode.PAGED;
-    MobaListLayout lists;
-    if (paged) {
-      long perSequence = blocksPerSequence(spec, limits.pagesPerSequence());
-      int slots = (int) Math.min(spec.topK() - 1L, Math.max(0, perSequence - 1));
-      int blocks = Math.toIntExact(sequences * perSequence);
-      lists = new MobaListLayout(tokens, sequences, group, slots, spec.blockSize(), heads, blocks);
-    } else {
-      int slots = MobaListLayout.slots(tokens, spec.blockSize(), spec.topK());
-      lists = new MobaListLayout(tokens, sequences, group, slots, spec.blockSize(), heads);
-    }
     return new MobaForwardPlan(
-        lists,
+        MobaListLayout.of(spec, mode, limits, heads),
         pitch(spec.valueDim()),
-        paged ? 0 : pitch(spec.headDim()),
+        mode == Mode.PAGED ? 0 : pitch(spec.headDim()),
         spec.dataType().bytes(),
         spec.kvHeads(),
         tileRows,
         0);
   }
 
-  /** Blocks of the longest sequence that a page table has columns for. */
-  static int blocksPerSequence(MobaAttentionSpec spec, long pages) {
-    long positions = Math.min(pages * spec.pageSize(), Integer.MAX_VALUE);
-    return (int) ((positions + spec.blockSize() - 1) / spec.blockSize());
-  }
-
   /** Groups of 8 columns are read at once. */
   private static int pitch(int columns) {
     return (columns + PITCH - 1) / PITCH * PITCH;
-  }
-
-  private static long aligned(long bytes) {
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   }
 
   private long parts() {
@@ -113,11 +89,11 @@ record MobaForwardPlan(
 
   /** Selections of all heads, so that those of a group lie as a caller's do. */
   long selectionAt() {
-    return aligned(meanBytes());
+    return MobaListLayout.aligned(meanBytes());
   }
 
   long listsAt() {
-    return selectionAt() + aligned(4L * kvHeads * lists.entriesPerHead());
+    return selectionAt() + MobaListLayout.aligned(4L * kvHeads * lists.entriesPerHead());
   }
 
   long listOfTileAt() {
@@ -125,16 +101,17 @@ record MobaForwardPlan(
   }
 
   long partSumsAt() {
-    return listOfTileAt() + aligned(4 * mostTiles(lists.heads()));
+    return listOfTileAt() + MobaListLayout.aligned(4 * mostTiles(lists.heads()));
   }
 
   long partsAt() {
-    return partSumsAt() + aligned(8 * parts());
+    return partSumsAt() + MobaListLayout.aligned(8 * parts());
   }
 
   private long exactBytes() {
     // A heap of 8 bytes for each entry takes the place of parts before there are any.
-    return partsAt() + aligned(parts() * Math.max(8L, (long) valuePitch * elementBytes));
+    return partsAt()
+        + MobaListLayout.aligned(parts() * Math.max(8L, (long) valuePitch * elementBytes));
   }
 
   private long fixedBytes() {

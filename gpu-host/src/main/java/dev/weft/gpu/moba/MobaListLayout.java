@@ -1,5 +1,10 @@
 package dev.weft.gpu.moba;
 
+import dev.weft.Limits;
+import dev.weft.gpu.TensorLayout;
+import dev.weft.moba.MobaAttentionSpec;
+import dev.weft.moba.MobaAttentionSpec.Mode;
+
 /**
  * Where the tables of blocks, and for each key-value head and block the list of query rows that
  * selected it, lie in scratch memory: a pure function of sizes. Larger sizes never need less.
@@ -50,6 +55,27 @@ public record MobaListLayout(
         blockSize,
         heads,
         Math.toIntExact((long) tokens / blockSize + sequences + 1));
+  }
+
+  /** The layout of a forward or paged launch of a spec, with lists of so many heads at once. */
+  public static MobaListLayout of(MobaAttentionSpec spec, Mode mode, Limits limits, int heads) {
+    int tokens = TensorLayout.tokens(limits.tokens());
+    int sequences = TensorLayout.tokens(limits.sequences());
+    int group = spec.heads() / spec.kvHeads();
+    if (mode != Mode.PAGED) {
+      int slots = slots(tokens, spec.blockSize(), spec.topK());
+      return new MobaListLayout(tokens, sequences, group, slots, spec.blockSize(), heads);
+    }
+    long perSequence = blocksPerSequence(spec, limits.pagesPerSequence());
+    int slots = (int) Math.min(spec.topK() - 1L, Math.max(0, perSequence - 1));
+    int blocks = Math.toIntExact(sequences * perSequence);
+    return new MobaListLayout(tokens, sequences, group, slots, spec.blockSize(), heads, blocks);
+  }
+
+  /** Blocks of the longest sequence that a page table has columns for. */
+  static int blocksPerSequence(MobaAttentionSpec spec, long pages) {
+    long positions = Math.min(pages * spec.pageSize(), Integer.MAX_VALUE);
+    return (int) ((positions + spec.blockSize() - 1) / spec.blockSize());
   }
 
   /** How many slots of a selection can hold a block at all. */

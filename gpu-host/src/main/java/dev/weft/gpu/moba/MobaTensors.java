@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * @param q queries; in append the new keys
  * @param out outputs; in append the new values
  */
-record MobaTensors(
+public record MobaTensors(
     MobaAttentionSpec spec,
     Tensor q,
     Tensor out,
@@ -41,7 +41,8 @@ record MobaTensors(
 
   private static final int VECTOR_BYTES = 16;
 
-  static MobaTensors of(MobaAttentionSpec spec, MobaForward a) {
+  /** Those of a forward pass over packed sequences. */
+  public static MobaTensors of(MobaAttentionSpec spec, MobaForward a) {
     return new MobaTensors(
         spec,
         a.q(),
@@ -56,7 +57,8 @@ record MobaTensors(
         a.selection());
   }
 
-  static MobaTensors of(MobaAttentionSpec spec, MobaPaged a) {
+  /** Those of a forward pass over the cache. */
+  public static MobaTensors of(MobaAttentionSpec spec, MobaPaged a) {
     return new MobaTensors(
         spec,
         a.q(),
@@ -71,7 +73,8 @@ record MobaTensors(
         a.selection());
   }
 
-  static MobaTensors of(MobaAttentionSpec spec, MobaAppend a) {
+  /** Those of an append to the cache. */
+  public static MobaTensors of(MobaAttentionSpec spec, MobaAppend a) {
     return new MobaTensors(
         spec,
         a.k(),
@@ -86,24 +89,33 @@ record MobaTensors(
         null);
   }
 
-  int tokens() {
+  /** Whether keys and values lie in the cache. */
+  public boolean isPaged() {
+    return cacheLens != null;
+  }
+
+  /** T, as the device counts tokens. */
+  public int tokens() {
     return TensorLayout.tokens(q.size(0));
   }
 
-  int sequences() {
+  /** B. */
+  public int sequences() {
     return Math.toIntExact(cuSeqlens.size(0) - 1);
   }
 
-  int group() {
+  /** Query heads of a key-value head. */
+  public int group() {
     return spec.heads() / spec.kvHeads();
   }
 
   /** The bit if all rows of a tensor start at multiples of 16 bytes; of none, too. */
-  static int aligned(@Nullable Tensor tensor, int bit) {
+  public static int aligned(@Nullable Tensor tensor, int bit) {
     return TensorLayout.isAligned(tensor, VECTOR_BYTES) ? bit : 0;
   }
 
-  int alignment() {
+  /** The bits of all that start at multiples of 16 bytes. */
+  public int alignment() {
     return aligned(q, ALIGNED_Q)
         | aligned(k, ALIGNED_K)
         | aligned(v, ALIGNED_V)
@@ -111,10 +123,9 @@ record MobaTensors(
         | aligned(out, ALIGNED_OUT);
   }
 
-  /** The BATCH_PARAMETERS of batch.clh. */
-  void putBatch(Arguments to) {
+  /** The BATCH_PARAMETERS of batch.clh, the structure Batch of CUDA's forward.cuh. */
+  public void putBatch(Arguments to) {
     Tensor table = pageTable;
-    boolean paged = table != null;
     to.region(Region.of(cuSeqlens))
         .region(Region.ofNullable(cacheLens))
         .region(Region.ofNullable(table))
@@ -123,10 +134,10 @@ record MobaTensors(
         .value(sequences())
         .value(group())
         .value(spec.blockSize())
-        .value(paged ? spec.pageSize() : 1)
-        .value(paged ? TensorLayout.tokens(k.size(0)) : 1)
+        .value(table == null ? 1 : spec.pageSize())
+        .value(table == null ? 1 : TensorLayout.tokens(k.size(0)))
         .value(table == null ? 0 : Math.toIntExact(table.size(1)))
-        .value(table == null ? 0 : MobaForwardPlan.blocksPerSequence(spec, table.size(1)));
+        .value(table == null ? 0 : MobaListLayout.blocksPerSequence(spec, table.size(1)));
   }
 
   /** The same of packed sequences alone. */
@@ -146,14 +157,14 @@ record MobaTensors(
   }
 
   /** A place, and the strides of tokens and heads: [T, heads, width]. */
-  static void putMatrix(Arguments to, @Nullable Tensor tensor) {
+  public static void putMatrix(Arguments to, @Nullable Tensor tensor) {
     to.region(Region.ofNullable(tensor))
         .value(tensor == null ? 0L : TensorLayout.stride(tensor, 0))
         .value(tensor == null ? 0L : TensorLayout.stride(tensor, 1));
   }
 
   /** A place, and the strides of pages, slots and heads: of the cache, or of rows as one page. */
-  static void putPages(Arguments to, Tensor tensor) {
+  public static void putPages(Arguments to, Tensor tensor) {
     to.region(Region.of(tensor))
         .value(tensor.rank() == 4 ? TensorLayout.stride(tensor, 0) : 0L)
         .value(TensorLayout.stride(tensor, tensor.rank() - 3))

@@ -6,28 +6,30 @@ import dev.weft.spi.BackendBinding;
 import org.jspecify.annotations.Nullable;
 
 /** Weights where they lie: kernels take any layout, so nothing is copied. */
-final class BoundWeights implements BackendBinding {
+public final class BoundWeights implements BackendBinding {
   private final MoeWeights tensors;
   private final ExpertWeights routed;
   private final @Nullable ExpertWeights shared;
 
-  BoundWeights(MoeDispatchSpec spec, MoeWeights tensors) {
+  /** Finds where they lie. */
+  public BoundWeights(MoeDispatchSpec spec, MoeWeights tensors) {
     this.tensors = tensors;
     routed = ExpertWeights.routed(spec, tensors);
     shared = ExpertWeights.shared(spec, tensors);
   }
 
   /** The caller's tensors. */
-  MoeWeights tensors() {
+  public MoeWeights tensors() {
     return tensors;
   }
 
-  ExpertWeights routed() {
+  /** The routed experts of the local range. */
+  public ExpertWeights routed() {
     return routed;
   }
 
   /** The shared expert; null where the spec has none. */
-  @Nullable ExpertWeights shared() {
+  public @Nullable ExpertWeights shared() {
     return shared;
   }
 }

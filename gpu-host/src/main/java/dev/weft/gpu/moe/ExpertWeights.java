@@ -20,7 +20,7 @@ import org.jspecify.annotations.Nullable;
  * @param upBias [experts, I], or none
  * @param downBias [experts, H], or none
  */
-record ExpertWeights(
+public record ExpertWeights(
     DataType type,
     int experts,
     int hidden,
@@ -97,14 +97,23 @@ record ExpertWeights(
     };
   }
 
-  /** Whether all rows start at multiples of 16 bytes. */
-  boolean isAligned() {
-    return gate.isAligned(type.bytes())
-        && up.isAligned(type.bytes())
-        && down.isAligned(type.bytes());
+  /** Whether rows of the first projection start at multiples of 16 bytes. */
+  public boolean projectAligned() {
+    return gate.isAligned(type.bytes()) && up.isAligned(type.bytes());
   }
 
-  boolean isGated() {
+  /** Whether rows of the second projection start at multiples of 16 bytes. */
+  public boolean downAligned() {
+    return down.isAligned(type.bytes());
+  }
+
+  /** Whether all rows start at multiples of 16 bytes. */
+  boolean isAligned() {
+    return projectAligned() && downAligned();
+  }
+
+  /** Whether the activation has a gate. */
+  public boolean isGated() {
     return gate.isPresent();
   }
 }

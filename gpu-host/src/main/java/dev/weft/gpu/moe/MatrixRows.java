@@ -15,18 +15,18 @@ import org.jspecify.annotations.Nullable;
  * @param expertStride elements from an expert to the next
  * @param type of the elements
  */
-record MatrixRows(@Nullable Region place, long pitch, long expertStride, DataType type) {
+public record MatrixRows(@Nullable Region place, long pitch, long expertStride, DataType type) {
   static final MatrixRows NONE = new MatrixRows(null, 0, 0, DataType.F32);
 
   /** Rows of a tensor of rank 2. */
-  static MatrixRows of(@Nullable Tensor tensor) {
+  public static MatrixRows of(@Nullable Tensor tensor) {
     return tensor == null
         ? NONE
         : new MatrixRows(Region.of(tensor), TensorLayout.stride(tensor, 0), 0, tensor.dataType());
   }
 
   /** Rows of a tensor that has some for each expert (rank 3), or one for each (rank 2). */
-  static MatrixRows perExpert(@Nullable Tensor tensor) {
+  public static MatrixRows perExpert(@Nullable Tensor tensor) {
     return tensor == null
         ? NONE
         : new MatrixRows(
@@ -37,7 +37,7 @@ record MatrixRows(@Nullable Region place, long pitch, long expertStride, DataTyp
   }
 
   /** Rows of a weight. */
-  static MatrixRows of(WeightRows rows, DataType type) {
+  public static MatrixRows of(WeightRows rows, DataType type) {
     return new MatrixRows(rows.place(), rows.rowStride(), rows.expertStride(), type);
   }
 
@@ -49,7 +49,8 @@ record MatrixRows(@Nullable Region place, long pitch, long expertStride, DataTyp
     return place != null;
   }
 
-  void put(Arguments arguments) {
+  /** As MATRIX_OF has it, and Matrix of CUDA's backward.cuh but for its padding. */
+  public void put(Arguments arguments) {
     arguments.region(place).value(pitch).value(expertStride).value(TensorLayout.typeCode(type));
   }
 }

@@ -7,11 +7,15 @@ import dev.weft.moe.RouterSpec.Normalize;
 import dev.weft.moe.RouterSpec.Score;
 import org.jspecify.annotations.Nullable;
 
-/** What stands for options in the arguments of MoE's kernels; experts.clh has the same numbers. */
-final class MoeCodes {
+/**
+ * What stands for options in the arguments of MoE's kernels; experts.clh and experts.cuh have the
+ * same numbers.
+ */
+public final class MoeCodes {
   private MoeCodes() {}
 
-  static int score(Score score) {
+  /** Of a router's score. */
+  public static int score(Score score) {
     return switch (score) {
       case IDENTITY -> 0;
       case SOFTMAX -> 1;
@@ -19,7 +23,8 @@ final class MoeCodes {
     };
   }
 
-  static int normalize(Normalize normalize) {
+  /** Of a router's normalisation. */
+  public static int normalize(Normalize normalize) {
     return switch (normalize) {
       case NONE -> 0;
       case SUM -> 1;
@@ -27,7 +32,8 @@ final class MoeCodes {
     };
   }
 
-  static int activation(ExpertActivation activation) {
+  /** Of an activation. */
+  public static int activation(ExpertActivation activation) {
     return switch (activation) {
       case SWIGLU -> 0;
       case SWIGLU_CLAMPED -> 1;
@@ -38,7 +44,7 @@ final class MoeCodes {
   }
 
   /** Elements from a row to the next, 0 for no tensor. */
-  static long pitch(@Nullable Tensor tensor) {
+  public static long pitch(@Nullable Tensor tensor) {
     return tensor == null ? 0 : TensorLayout.stride(tensor, 0);
   }
 }

@@ -58,7 +58,7 @@ public final class MoeRecipe implements MoeKernel {
   private final SlotSort sort;
   private final Experts experts;
   private final Combination combination;
-  private final @Nullable MoeBackwardPass backward;
+  private final @Nullable MoeBackwardPasses backward;
 
   /** Compiles every kernel that a launch of the spec may need. */
   public MoeRecipe(ComputeDevice device, MoeDispatchSpec spec) {
@@ -70,7 +70,7 @@ public final class MoeRecipe implements MoeKernel {
     combination = new Combination(device, spec);
     backward =
         spec.modes().contains(Mode.BACKWARD)
-            ? new MoeBackwardPass(device, spec, routing, sort)
+            ? new MoeBackwardPasses(device, spec, routing, sort)
             : null;
   }
 
@@ -100,7 +100,7 @@ public final class MoeRecipe implements MoeKernel {
   public long workspaceBytes(Mode mode, Limits limits) {
     return mode == Mode.FORWARD
         ? MoePlan.bytes(spec, STAGES, limits.tokens())
-        : MoeBackwardPass.workspaceBytes(traits, spec, limits.tokens());
+        : MoeBackwardPasses.workspaceBytes(traits, spec, limits.tokens());
   }
 
   @Override
@@ -116,8 +116,8 @@ public final class MoeRecipe implements MoeKernel {
 
   @Override
   public void backward(LaunchContext context, MoeBackward a) {
-    MoeBackwardPass pass = Objects.requireNonNull(backward);
-    ComputeStream.launch(context, () -> pass.run(context, a, (BoundWeights) a.weights().backend()));
+    MoeBackwardPasses pass = Objects.requireNonNull(backward);
+    ComputeStream.launch(context, () -> pass.run(context, a));
   }
 
   /** What one launch works on. */

@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * @param type of both
  * @param gates how many rows are gates
  */
-record ProjectionRows(WeightRows gate, WeightRows up, DataType type, int gates) {
+public record ProjectionRows(WeightRows gate, WeightRows up, DataType type, int gates) {
 
   /** Finds gates and ups in a tensor that holds both; width is I, or Is of the shared expert. */
   static ProjectionRows of(MoeDispatchSpec spec, int width, WeightRows both, DataType type) {
@@ -29,13 +29,13 @@ record ProjectionRows(WeightRows gate, WeightRows up, DataType type, int gates) 
   }
 
   /** The rows of weights. */
-  static ProjectionRows of(ExpertWeights weights) {
+  public static ProjectionRows of(ExpertWeights weights) {
     return new ProjectionRows(
         weights.gate(), weights.up(), weights.type(), weights.isGated() ? weights.width() : 0);
   }
 
   /** The biases of weights: rows of one element. */
-  static ProjectionRows biasOf(ExpertWeights weights) {
+  public static ProjectionRows biasOf(ExpertWeights weights) {
     return new ProjectionRows(
         weights.gateBias(),
         weights.upBias(),
@@ -65,7 +65,8 @@ record ProjectionRows(WeightRows gate, WeightRows up, DataType type, int gates) 
     return gate.isPresent() || up.isPresent();
   }
 
-  void put(Arguments arguments) {
+  /** As PROJECTION has it, and Projection of CUDA's backward.cuh. */
+  public void put(Arguments arguments) {
     gate.put(arguments);
     up.put(arguments);
     arguments.value(TensorLayout.typeCode(type)).value(gates);

@@ -15,7 +15,8 @@ import org.jspecify.annotations.Nullable;
  * @param rowStride elements from a row to the next
  */
 public record WeightRows(@Nullable Region place, long expertStride, long rowStride) {
-  static final WeightRows NONE = new WeightRows(null, 0, 0);
+  /** No such weight. */
+  public static final WeightRows NONE = new WeightRows(null, 0, 0);
 
   /**
    * The rows of a tensor: the last dimension is a row's, the one before counts rows, and one before
@@ -54,12 +55,13 @@ public record WeightRows(@Nullable Region place, long expertStride, long rowStri
             && rowStride * elementBytes % 16 == 0);
   }
 
-  boolean isPresent() {
+  /** Whether there is such a weight. */
+  public boolean isPresent() {
     return place != null;
   }
 
-  /** As the kernels' WEIGHTS has it. */
-  void put(Arguments arguments) {
+  /** As WEIGHTS of the portable kernels has it, and WeightRows of CUDA's experts.cuh. */
+  public void put(Arguments arguments) {
     arguments.region(place).value(expertStride).value(rowStride);
   }
 }

@@ -3,6 +3,7 @@ package dev.weft.backend.cuda.conv1d;
 import dev.weft.Tensor;
 import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.gpu.TensorLayout;
 import org.jspecify.annotations.Nullable;
 
 /** How conv states appear in kernel arguments. */
@@ -13,7 +14,7 @@ final class Arguments {
   static void putStates(ParameterBlock block, @Nullable Tensor states) {
     block.put(TensorArguments.address(states));
     for (int d = 0; d < 3; d++) {
-      block.put(states == null ? 0L : TensorArguments.stride(states, d));
+      block.put(states == null ? 0L : TensorLayout.stride(states, d));
     }
   }
 
@@ -32,16 +33,16 @@ final class Arguments {
     long history = variant.width() - 1L;
     boolean slotsAligned =
         TensorArguments.address(states) % alignment == 0
-            && TensorArguments.stride(states, 0) * bytes % alignment == 0;
+            && TensorLayout.stride(states, 0) * bytes % alignment == 0;
     if (slotsAligned
-        && TensorArguments.stride(states, 1) == 1
-        && TensorArguments.stride(states, 2) * bytes % alignment == 0) {
+        && TensorLayout.stride(states, 1) == 1
+        && TensorLayout.stride(states, 2) * bytes % alignment == 0) {
       return rows;
     }
     if (slotsAligned
         && states.size(2) == history
-        && TensorArguments.stride(states, 1) == history
-        && (history == 1 || TensorArguments.stride(states, 2) == 1)) {
+        && TensorLayout.stride(states, 1) == history
+        && (history == 1 || TensorLayout.stride(states, 2) == 1)) {
       return packed;
     }
     return scattered;

@@ -16,6 +16,7 @@ import dev.weft.conv1d.CausalConv1dSpec.Mode;
 import dev.weft.conv1d.Conv1dBackward;
 import dev.weft.conv1d.Conv1dForward;
 import dev.weft.conv1d.Conv1dUpdate;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.gpu.conv1d.Conv1dPlan;
 import dev.weft.spi.BackendBinding;
 import dev.weft.spi.BackendMemory;
@@ -97,7 +98,7 @@ public final class CudaConv1d implements Conv1dKernel {
     for (Loaded candidate : candidates) {
       boolean fits = true;
       for (Tensor tensor : rows) {
-        fits &= TensorArguments.isAligned(tensor, candidate.variant.alignment());
+        fits &= TensorLayout.isAligned(tensor, candidate.variant.alignment());
       }
       if (fits) {
         return candidate;
@@ -111,11 +112,11 @@ public final class CudaConv1d implements Conv1dKernel {
   }
 
   private int typeCode() {
-    return TensorArguments.typeCode(spec.dataType());
+    return TensorLayout.typeCode(spec.dataType());
   }
 
   private int stateTypeCode() {
-    return TensorArguments.typeCode(spec.stateType());
+    return TensorLayout.typeCode(spec.stateType());
   }
 
   private static int emptyBlocks(int sequences) {
@@ -133,7 +134,7 @@ public final class CudaConv1d implements Conv1dKernel {
     Tensor states = a.states();
     Loaded chosen = choose(Mode.FORWARD, a.x(), a.out());
     Conv1dVariant variant = chosen.variant;
-    int tokens = TensorArguments.tokens(a.x().size(0));
+    int tokens = TensorLayout.tokens(a.x().size(0));
     Conv1dPlan plan =
         variant.readsThroughSharedMemory()
             ? Conv1dPlan.forwardInShortTiles(
@@ -158,8 +159,8 @@ public final class CudaConv1d implements Conv1dKernel {
     Arguments.putStates(block, states);
     Arguments.putStates(block, a.initialStatesOut());
     block
-        .put(TensorArguments.stride(a.x(), 0))
-        .put(TensorArguments.stride(a.out(), 0))
+        .put(TensorLayout.stride(a.x(), 0))
+        .put(TensorLayout.stride(a.out(), 0))
         .put(weights.pitch())
         .put(states == null ? 0L : states.size(0))
         .put(tokens)
@@ -208,13 +209,13 @@ public final class CudaConv1d implements Conv1dKernel {
             .put(TensorArguments.address(a.numAccepted()));
     Arguments.putStates(block, states);
     block
-        .put(lengths == null ? TensorArguments.stride(x, 0) : 0L)
-        .put(TensorArguments.stride(x, token))
-        .put(lengths == null ? TensorArguments.stride(out, 0) : 0L)
-        .put(TensorArguments.stride(out, token))
+        .put(lengths == null ? TensorLayout.stride(x, 0) : 0L)
+        .put(TensorLayout.stride(x, token))
+        .put(lengths == null ? TensorLayout.stride(out, 0) : 0L)
+        .put(TensorLayout.stride(out, token))
         .put(weights.pitch())
         .put(states.size(0))
-        .put(lengths == null ? 0 : TensorArguments.tokens(x.size(0)))
+        .put(lengths == null ? 0 : TensorLayout.tokens(x.size(0)))
         .put(spec.channels())
         .put(sequences)
         .put(Math.toIntExact(states.size(2)))
@@ -237,7 +238,7 @@ public final class CudaConv1d implements Conv1dKernel {
     boolean parameters = a.dweight() != null || a.dbias() != null;
     Loaded chosen = choose(Mode.BACKWARD, a.x(), a.dout(), a.dx());
     Conv1dVariant variant = chosen.variant;
-    int tokens = sequences == 0 ? 0 : TensorArguments.tokens(a.x().size(0));
+    int tokens = sequences == 0 ? 0 : TensorLayout.tokens(a.x().size(0));
     Conv1dPlan plan =
         Conv1dPlan.backward(
             spec.channels(),
@@ -288,9 +289,9 @@ public final class CudaConv1d implements Conv1dKernel {
     Arguments.putStates(block, a.dinitialStates());
     block
         .put(partial)
-        .put(TensorArguments.stride(a.x(), 0))
-        .put(TensorArguments.stride(a.dout(), 0))
-        .put(dx == null ? 0L : TensorArguments.stride(dx, 0))
+        .put(TensorLayout.stride(a.x(), 0))
+        .put(TensorLayout.stride(a.dout(), 0))
+        .put(dx == null ? 0L : TensorLayout.stride(dx, 0))
         .put(weights.pitch())
         .put(tokens)
         .put(spec.channels())
@@ -317,11 +318,11 @@ public final class CudaConv1d implements Conv1dKernel {
         .put(TensorArguments.address(dweight))
         .put(TensorArguments.address(a.dbias()))
         .put(weights.pitch())
-        .put(dweight == null ? 0L : TensorArguments.stride(dweight, 0))
+        .put(dweight == null ? 0L : TensorLayout.stride(dweight, 0))
         .put(tiles)
         .put(spec.width())
         .put(spec.channels())
-        .put(TensorArguments.typeCode(spec.gradientType()))
+        .put(TensorLayout.typeCode(spec.gradientType()))
         .put(a.accumulate() ? 1 : 0);
     long blocks = (spec.channels() + REDUCE_THREADS - 1L) / REDUCE_THREADS;
     stream.launch(

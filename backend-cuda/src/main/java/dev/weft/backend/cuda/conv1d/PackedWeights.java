@@ -6,6 +6,7 @@ import dev.weft.backend.cuda.device.CudaMemory;
 import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.gpu.conv1d.Conv1dPlan;
 import dev.weft.spi.BackendBinding;
 import dev.weft.spi.BackendStream;
@@ -53,11 +54,11 @@ final class PackedWeights implements BackendBinding {
         .put(TensorArguments.address(weight))
         .put(TensorArguments.address(bias))
         .put(packed.address())
-        .put(TensorArguments.stride(weight, 0))
+        .put(TensorLayout.stride(weight, 0))
         .put(pitch)
         .put((int) weight.size(0))
         .put((int) weight.size(1))
-        .put(TensorArguments.typeCode(weight.dataType()));
+        .put(TensorLayout.typeCode(weight.dataType()));
     cuda.launch(pack, (pitch + THREADS - 1) / THREADS, 1, THREADS);
   }
 

@@ -33,13 +33,13 @@ final class MobaAppendPass {
 
   void run(LaunchContext context, MobaAppend a) {
     MobaArguments arguments = MobaArguments.of(spec, a);
-    if (arguments.tokens() == 0 || a.cuSeqlens().size(0) == 1) {
+    if (arguments.tensors().tokens() == 0 || a.cuSeqlens().size(0) == 1) {
       return;
     }
     CudaStream stream = (CudaStream) context.stream();
     arguments.putAppend(stream.parameters());
-    stream.launch(rows, arguments.tokens(), 1, ROW_THREADS);
+    stream.launch(rows, arguments.tensors().tokens(), 1, ROW_THREADS);
     arguments.putAppend(stream.parameters());
-    stream.launch(means, arguments.tokens(), spec.kvHeads(), MEAN_THREADS);
+    stream.launch(means, arguments.tensors().tokens(), spec.kvHeads(), MEAN_THREADS);
   }
 }

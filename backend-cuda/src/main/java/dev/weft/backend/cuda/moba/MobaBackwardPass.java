@@ -9,6 +9,7 @@ import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.gpu.moba.MobaListLayout;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.moba.MobaBackward;
@@ -97,7 +98,7 @@ final class MobaBackwardPass {
   void run(LaunchContext context, MobaBackward a) {
     boolean wantsQueries = a.dq() != null;
     boolean wantsKeys = a.dk() != null || a.dv() != null;
-    int tokens = TensorArguments.tokens(a.q().size(0));
+    int tokens = TensorLayout.tokens(a.q().size(0));
     int sequences = Math.toIntExact(a.cuSeqlens().size(0) - 1);
     BackendMemory memory = context.workspace();
     if (tokens == 0 || sequences == 0 || memory == null || !(wantsQueries || wantsKeys)) {
@@ -134,8 +135,8 @@ final class MobaBackwardPass {
               ? MobaLists.Selection.ALL
               : new MobaLists.Selection(
                   TensorArguments.address(given),
-                  TensorArguments.stride(given, 0),
-                  TensorArguments.stride(given, 1));
+                  TensorLayout.stride(given, 0),
+                  TensorLayout.stride(given, 1));
     }
 
     private boolean hasAlignedInputs() {
@@ -177,7 +178,7 @@ final class MobaBackwardPass {
           .put(TensorArguments.address(a.lse()))
           .put(listScratch() + layout.homesAt())
           .put(scratch)
-          .put(TensorArguments.stride(a.lse(), 0))
+          .put(TensorLayout.stride(a.lse(), 0))
           .put(layout.tokens())
           .put(spec.heads())
           .put(spec.valueDim())
@@ -282,7 +283,7 @@ final class MobaBackwardPass {
   }
 
   private static boolean aligned(@Nullable Tensor tensor, int bytes) {
-    return TensorArguments.isAligned(tensor, bytes);
+    return TensorLayout.isAligned(tensor, bytes);
   }
 
   /** Whether rows can be read by 16 bytes, the last of them too. */
@@ -295,7 +296,7 @@ final class MobaBackwardPass {
   private static void putMatrix(ParameterBlock block, @Nullable Tensor tensor) {
     block
         .put(TensorArguments.address(tensor))
-        .put(tensor == null ? 0L : TensorArguments.stride(tensor, 0))
-        .put(tensor == null ? 0L : TensorArguments.stride(tensor, 1));
+        .put(tensor == null ? 0L : TensorLayout.stride(tensor, 0))
+        .put(tensor == null ? 0L : TensorLayout.stride(tensor, 1));
   }
 }

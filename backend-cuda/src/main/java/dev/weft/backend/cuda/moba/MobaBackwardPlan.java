@@ -1,7 +1,7 @@
 package dev.weft.backend.cuda.moba;
 
 import dev.weft.Limits;
-import dev.weft.backend.cuda.device.TensorArguments;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.gpu.moba.MobaListLayout;
 import dev.weft.moba.MobaAttentionSpec;
 
@@ -22,7 +22,7 @@ record MobaBackwardPlan(
   private static final long PARTIAL_BUDGET = 576L << 20;
 
   static MobaBackwardPlan of(MobaAttentionSpec spec, Limits limits) {
-    int tokens = TensorArguments.tokens(limits.tokens());
+    int tokens = TensorLayout.tokens(limits.tokens());
     int sequences = Math.toIntExact(limits.sequences());
     int heads = spec.kvHeads();
     int slots = MobaListLayout.slots(tokens, spec.blockSize(), spec.topK());

@@ -179,7 +179,7 @@ final class MobaForwardPass {
     }
 
     private void tables() {
-      if (arguments.isPaged()) {
+      if (arguments.tensors().isPaged()) {
         MobaLists.putTables(arguments.putBatch(stream.parameters()), layout, listScratch());
         stream.launch(pagedBlocks, MobaLists.tableBlocks(layout), 1, MobaLists.TABLE_THREADS);
         return;

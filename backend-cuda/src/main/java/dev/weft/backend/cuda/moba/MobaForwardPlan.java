@@ -36,11 +36,9 @@ record MobaForwardPlan(
   private static final int PITCH = 8;
 
   static MobaForwardPlan of(MobaAttentionSpec spec, Mode mode, Limits limits) {
-    int tokens = (int) Math.min(limits.tokens(), Integer.MAX_VALUE);
-    int sequences = (int) Math.min(limits.sequences(), Integer.MAX_VALUE);
     MobaForwardPlan best = null;
     for (int heads = 1; heads <= spec.kvHeads(); heads++) {
-      MobaForwardPlan plan = ofHeads(spec, mode, limits, tokens, sequences, heads);
+      MobaForwardPlan plan = ofHeads(spec, mode, limits, heads);
       boolean fits =
           plan.groupBytes() <= MOST_GROUP_BYTES && plan.exactBytes() <= spec.workspaceLimit();
       if (best != null && !fits) {
@@ -60,7 +58,8 @@ record MobaForwardPlan(
     boolean direct = false;
     if (mode == Mode.PAGED) {
       // Room for both ways: with more tokens the other one may need less.
-      long directTokens = Math.min(tokens, DIRECT_TOKENS * (long) sequences);
+      int tokens = best.lists.tokens();
+      long directTokens = Math.min(tokens, DIRECT_TOKENS * (long) best.lists.sequences());
       long needed = best.directBytes(directTokens);
       if (needed <= MOST_GROUP_BYTES && needed <= spec.workspaceLimit()) {
         bytes = Math.max(bytes, needed);
@@ -84,48 +83,19 @@ record MobaForwardPlan(
   }
 
   private static MobaForwardPlan ofHeads(
-      MobaAttentionSpec spec, Mode mode, Limits limits, int tokens, int sequences, int heads) {
-    int group = spec.heads() / spec.kvHeads();
-    boolean paged = mode == Mode.PAGED;
-    MobaListLayout lists;
-    if (paged) {
-      long perSequence = blocksPerSequence(spec, limits.pagesPerSequence());
-      int slots = (int) Math.min(spec.topK() - 1L, Math.max(0, perSequence - 1));
-      lists =
-          new MobaListLayout(
-              tokens,
-              sequences,
-              group,
-              slots,
-              spec.blockSize(),
-              heads,
-              Math.toIntExact(sequences * perSequence));
-    } else {
-      int slots = MobaListLayout.slots(tokens, spec.blockSize(), spec.topK());
-      lists = new MobaListLayout(tokens, sequences, group, slots, spec.blockSize(), heads);
-    }
+      MobaAttentionSpec spec, Mode mode, Limits limits, int heads) {
     return new MobaForwardPlan(
-        lists,
+        MobaListLayout.of(spec, mode, limits, heads),
         pitch(spec.valueDim()),
-        paged ? 0 : pitch(spec.headDim()),
+        mode == Mode.PAGED ? 0 : pitch(spec.headDim()),
         spec.dataType().bytes(),
         spec.kvHeads(),
         false,
         0);
   }
 
-  /** Blocks of the longest sequence that a page table has columns for. */
-  static int blocksPerSequence(MobaAttentionSpec spec, long pages) {
-    long positions = Math.min(pages * spec.pageSize(), Integer.MAX_VALUE);
-    return (int) ((positions + spec.blockSize() - 1) / spec.blockSize());
-  }
-
   private static int pitch(int columns) {
     return (columns + PITCH - 1) / PITCH * PITCH;
-  }
-
-  private static long aligned(long bytes) {
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   }
 
   private long entries() {
@@ -137,25 +107,26 @@ record MobaForwardPlan(
   }
 
   long listsAt() {
-    return aligned(meanBytes());
+    return MobaListLayout.aligned(meanBytes());
   }
 
   long selectionAt() {
-    return listsAt() + aligned(lists.bytes());
+    return listsAt() + MobaListLayout.aligned(lists.bytes());
   }
 
   long partialLseAt() {
-    return selectionAt() + aligned(4 * entries());
+    return selectionAt() + MobaListLayout.aligned(4 * entries());
   }
 
   long partialsAt() {
-    return partialLseAt() + aligned(4 * entries());
+    return partialLseAt() + MobaListLayout.aligned(4 * entries());
   }
 
   /** Selection, sums and partial results of all heads, in F32, the own block's too. */
   private long directBytes(long directTokens) {
     long rows = directTokens * lists.group() * kvHeads;
-    return directPartialsAt(rows) + aligned(rows * (lists.slots() + 1L) * valuePitch * 4);
+    return directPartialsAt(rows)
+        + MobaListLayout.aligned(rows * (lists.slots() + 1L) * valuePitch * 4);
   }
 
   private long directRows() {
@@ -167,7 +138,7 @@ record MobaForwardPlan(
   }
 
   private long directPartialLseAt(long rows) {
-    return aligned(4 * rows * lists.slots());
+    return MobaListLayout.aligned(4 * rows * lists.slots());
   }
 
   long directPartialsAt() {
@@ -175,15 +146,15 @@ record MobaForwardPlan(
   }
 
   private long directPartialsAt(long rows) {
-    return directPartialLseAt(rows) + aligned(4 * rows * (lists.slots() + 1L));
+    return directPartialLseAt(rows) + MobaListLayout.aligned(4 * rows * (lists.slots() + 1L));
   }
 
   private long exactBytes() {
-    return partialsAt() + aligned(entries() * valuePitch * elementBytes);
+    return partialsAt() + MobaListLayout.aligned(entries() * valuePitch * elementBytes);
   }
 
   private long fixedBytes() {
-    return aligned(meanBytes());
+    return MobaListLayout.aligned(meanBytes());
   }
 
   private long groupBytes() {

@@ -10,6 +10,7 @@ import dev.weft.backend.cuda.driver.TensorMaps.Element;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.gpu.TensorLayout;
 import dev.weft.moba.MobaAttentionSpec;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -82,16 +83,17 @@ final class MobaHopperForward {
 
   /** Whether these tensors, and so many slots, are what the kernels take. */
   boolean takes(MobaArguments a, int slots) {
-    if (a.isPaged()) {
+    if (a.tensors().isPaged()) {
       return false;
     }
-    for (Tensor tensor : new Tensor[] {a.q(), a.k(), a.v(), a.out()}) {
-      if (!TensorArguments.isAligned(tensor, ROW_ALIGNMENT)) {
+    for (Tensor tensor :
+        new Tensor[] {a.tensors().q(), a.tensors().k(), a.tensors().v(), a.tensors().out()}) {
+      if (!TensorLayout.isAligned(tensor, ROW_ALIGNMENT)) {
         return false;
       }
     }
     // Query rows are found by 32 bits, in units of 16 bytes.
-    long chunks = (a.q().size(0) + 1) * pitchBytes(a.q(), 0) / ROW_ALIGNMENT;
+    long chunks = (a.tensors().q().size(0) + 1) * pitchBytes(a.tensors().q(), 0) / ROW_ALIGNMENT;
     return chunks < 1L << 32 && tiles.ownSharedBytes(slots) <= MobaHopperTiles.MOST_SHARED_BYTES;
   }
 
@@ -107,15 +109,15 @@ final class MobaHopperForward {
       ParameterBlock block =
           stream
               .parameters()
-              .put(map(arena, a.k(), MobaHopperTiles.PAST_KEYS))
-              .put(map(arena, a.v(), MobaHopperTiles.PAST_KEYS));
+              .put(map(arena, a.tensors().k(), MobaHopperTiles.PAST_KEYS))
+              .put(map(arena, a.tensors().v(), MobaHopperTiles.PAST_KEYS));
       MobaLists.putInto(block, plan.lists(), scratch + plan.listsAt(), heads, tiles.pastRows());
       block
-          .put(TensorArguments.address(a.q()))
+          .put(TensorArguments.address(a.tensors().q()))
           .put(scratch + plan.partialsAt())
           .put(scratch + plan.partialLseAt())
-          .put(pitchBytes(a.q(), 0) / ROW_ALIGNMENT)
-          .put(pitchBytes(a.q(), 1) / ROW_ALIGNMENT)
+          .put(pitchBytes(a.tensors().q(), 0) / ROW_ALIGNMENT)
+          .put(pitchBytes(a.tensors().q(), 1) / ROW_ALIGNMENT)
           .put(spec.scale() * LOG2_E)
           .put(first)
           .put(tiles.keyTiles(spec))
@@ -138,25 +140,25 @@ final class MobaHopperForward {
       int heads) {
     int tilesPerBlock =
         (spec.blockSize() + MobaHopperTiles.OWN_ROWS - 1) / MobaHopperTiles.OWN_ROWS;
-    Tensor lse = a.lse();
+    Tensor lse = a.tensors().lse();
     try (Arena arena = Arena.ofConfined()) {
       ParameterBlock block =
           stream
               .parameters()
-              .put(map(arena, a.q(), MobaHopperTiles.OWN_ROWS))
-              .put(map(arena, a.k(), MobaHopperTiles.OWN_ROWS))
-              .put(map(arena, a.v(), MobaHopperTiles.OWN_ROWS));
+              .put(map(arena, a.tensors().q(), MobaHopperTiles.OWN_ROWS))
+              .put(map(arena, a.tensors().k(), MobaHopperTiles.OWN_ROWS))
+              .put(map(arena, a.tensors().v(), MobaHopperTiles.OWN_ROWS));
       MobaLists.putInto(block, plan.lists(), scratch + plan.listsAt(), heads, tiles.pastRows());
       selection
           .putInto(block)
           .put(scratch + plan.partialsAt())
           .put(scratch + plan.partialLseAt())
-          .put(TensorArguments.address(a.out()))
+          .put(TensorArguments.address(a.tensors().out()))
           .put(TensorArguments.address(lse))
-          .put(TensorArguments.stride(a.out(), 0))
-          .put(TensorArguments.stride(a.out(), 1))
-          .put(lse == null ? 0L : TensorArguments.stride(lse, 0))
-          .put(lse == null ? 0L : TensorArguments.stride(lse, 1))
+          .put(TensorLayout.stride(a.tensors().out(), 0))
+          .put(TensorLayout.stride(a.tensors().out(), 1))
+          .put(lse == null ? 0L : TensorLayout.stride(lse, 0))
+          .put(lse == null ? 0L : TensorLayout.stride(lse, 1))
           .put(spec.scale() * LOG2_E)
           .put(first)
           .put(tilesPerBlock)

@@ -7,6 +7,8 @@ import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
+import dev.weft.gpu.TensorLayout;
+import dev.weft.gpu.moe.BoundWeights;
 import dev.weft.gpu.moe.MoePlan;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
@@ -31,7 +33,7 @@ final class Combination {
   void enqueue(
       CudaStream stream,
       MoeForward a,
-      MoeBoundWeights weights,
+      BoundWeights weights,
       Routing routing,
       ExpertWork work,
       MoePlan plan,
@@ -45,12 +47,12 @@ final class Combination {
         .put(work.out())
         .put(weights.shared() == null ? 0 : scratch + plan.sharedOut)
         .put(spec.sharedGate() ? scratch + plan.sharedLogits + first * Float.BYTES : 0)
-        .put(TensorArguments.address(y) + first * TensorArguments.stride(y, 0) * bytes)
+        .put(TensorArguments.address(y) + first * TensorLayout.stride(y, 0) * bytes)
         .put(routing.ids() + first * routing.idPitch() * Integer.BYTES)
         .put(routing.weights() + first * routing.weightPitch() * Float.BYTES)
         .put(work.tokenCount())
         .put(work.outPitch())
-        .put(TensorArguments.stride(y, 0))
+        .put(TensorLayout.stride(y, 0))
         .put(routing.idPitch())
         .put(routing.weightPitch())
         .put(work.firstToken())
@@ -59,7 +61,7 @@ final class Combination {
         .put(spec.hidden())
         .put(spec.firstExpert())
         .put(spec.localExperts())
-        .put(TensorArguments.isAligned(y, 16) ? 1 : 0);
+        .put(TensorLayout.isAligned(y, 16) ? 1 : 0);
     int needed = (spec.hidden() + vector - 1) / vector;
     int threads = Math.min(MOST_THREADS, (needed + WARP - 1) / WARP * WARP);
     int columns = (needed + threads - 1) / threads;

@@ -7,6 +7,9 @@ import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.device.CudaMemory;
 import dev.weft.backend.cuda.device.CudaStream;
 import dev.weft.backend.cuda.device.TensorArguments;
+import dev.weft.gpu.TensorLayout;
+import dev.weft.gpu.moe.BoundWeights;
+import dev.weft.gpu.moe.ExpertWeights;
 import dev.weft.gpu.moe.MoePlan;
 import dev.weft.moe.MoeBackward;
 import dev.weft.moe.MoeDispatchSpec;
@@ -38,7 +41,7 @@ public final class CudaMoe implements MoeKernel {
   private final SlotSort sort;
   private final Combination combination;
   private final List<ExpertKernels> experts;
-  private final @Nullable MoeBackwardPass backward;
+  private final @Nullable MoeBackwardPasses backward;
 
   /** Finds every kernel that a launch of the spec may need. */
   public CudaMoe(CudaDevice device, MoeDispatchSpec spec) {
@@ -51,7 +54,7 @@ public final class CudaMoe implements MoeKernel {
                 HopperExperts.find(device, spec).stream().map(ExpertKernels.class::cast),
                 Stream.of(new GenericExperts(device, spec)))
             .toList();
-    backward = spec.modes().contains(Mode.BACKWARD) ? new MoeBackwardPass(device, spec) : null;
+    backward = spec.modes().contains(Mode.BACKWARD) ? new MoeBackwardPasses(device, spec) : null;
   }
 
   /** All types, layouts and options; up to {@link #MOST_EXPERTS} experts. */
@@ -69,18 +72,18 @@ public final class CudaMoe implements MoeKernel {
   public long workspaceBytes(Mode mode, Limits limits) {
     return mode == Mode.FORWARD
         ? MoePlan.bytes(spec, CudaMoe::sortBytes, limits.tokens())
-        : MoeBackwardPass.workspaceBytes(spec, limits.tokens());
+        : MoeBackwardPasses.workspaceBytes(spec, limits.tokens());
   }
 
   @Override
   public BackendBinding bind(MoeWeights weights) {
-    return new MoeBoundWeights(spec, weights);
+    return new BoundWeights(spec, weights);
   }
 
   @Override
   public void forward(LaunchContext context, MoeForward a) {
     CudaStream stream = (CudaStream) context.stream();
-    MoeBoundWeights weights = (MoeBoundWeights) a.weights().backend();
+    BoundWeights weights = (BoundWeights) a.weights().backend();
     int tokens = Math.toIntExact(a.x().size(0));
     MoePlan plan = MoePlan.of(spec, CudaMoe::sortBytes, tokens);
     BackendMemory memory = context.workspace();
@@ -100,7 +103,7 @@ public final class CudaMoe implements MoeKernel {
 
   @Override
   public void backward(LaunchContext context, MoeBackward a) {
-    Objects.requireNonNull(backward).run(context, a, (MoeBoundWeights) a.weights().backend());
+    Objects.requireNonNull(backward).run(context, a);
   }
 
   /** Counters of work, then the counts of the sort's blocks. */
@@ -146,7 +149,7 @@ public final class CudaMoe implements MoeKernel {
   /** Sorts, computes and combines the slots of some tokens. */
   private void group(
       CudaStream stream,
-      MoeBoundWeights weights,
+      BoundWeights weights,
       MoeForward a,
       MoePlan plan,
       long scratch,
@@ -158,9 +161,9 @@ public final class CudaMoe implements MoeKernel {
     MoeSaved saved = a.saved();
     Tensor z = saved == null ? null : saved.z();
     boolean whole = tokens == x.size(0);
-    long xPitch = TensorArguments.stride(x, 0);
+    long xPitch = TensorLayout.stride(x, 0);
     long xAddress = TensorArguments.address(x) + first * xPitch * spec.dataType().bytes();
-    boolean xAligned = TensorArguments.isAligned(x, 16);
+    boolean xAligned = TensorLayout.isAligned(x, 16);
     long count = TensorArguments.address(a.tokenCount());
     ExpertShape shape =
         new ExpertShape(spec, weights.routed(), false, xAligned, xPitch, tokens, z != null);
@@ -216,7 +219,7 @@ public final class CudaMoe implements MoeKernel {
             scratch + plan.out,
             plan.outPitch(),
             TensorArguments.address(z),
-            z == null ? 0 : TensorArguments.stride(z, 0),
+            z == null ? 0 : TensorLayout.stride(z, 0),
             zRows == 0 ? 0 : zRows + (long) first * spec.topK() * Integer.BYTES,
             counters(plan, scratch));
     chosen.kernels.project(stream, work, tiling);

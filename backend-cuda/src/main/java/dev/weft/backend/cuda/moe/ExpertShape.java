@@ -1,5 +1,6 @@
 package dev.weft.backend.cuda.moe;
 
+import dev.weft.gpu.moe.ExpertWeights;
 import dev.weft.moe.MoeDispatchSpec;
 
 /**

@@ -1,6 +1,7 @@
 package dev.weft.backend.cuda.moe;
 
 import dev.weft.DataType;
+import dev.weft.gpu.moe.ExpertWeights;
 import dev.weft.moe.MoeDispatchSpec;
 
 /**

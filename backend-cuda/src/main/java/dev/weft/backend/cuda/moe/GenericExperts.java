@@ -3,11 +3,12 @@ package dev.weft.backend.cuda.moe;
 import dev.weft.DataType;
 import dev.weft.backend.cuda.device.CudaDevice;
 import dev.weft.backend.cuda.device.CudaStream;
-import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
-import dev.weft.moe.ExpertActivation;
+import dev.weft.gpu.TensorLayout;
+import dev.weft.gpu.moe.ExpertWeights;
+import dev.weft.gpu.moe.MoeCodes;
 import dev.weft.moe.MoeDispatchSpec;
 import java.util.ArrayList;
 import java.util.List;
@@ -99,10 +100,10 @@ final class GenericExperts implements ExpertKernels {
             .put(work.rows().offsets())
             .put(work.rows().projectTiles())
             .put(work.tokenCount());
-    weights.gate().put(block);
-    weights.up().put(block);
-    weights.gateBias().put(block);
-    weights.upBias().put(block);
+    RowStructures.put(block, weights.gate());
+    RowStructures.put(block, weights.up());
+    RowStructures.put(block, weights.gateBias());
+    RowStructures.put(block, weights.upBias());
     MoeDispatchSpec spec = work.spec();
     block
         .put(work.xPitch())
@@ -114,9 +115,9 @@ final class GenericExperts implements ExpertKernels {
         .put(work.topK())
         .put(weights.hidden())
         .put(weights.width())
-        .put(TensorArguments.typeCode(spec.dataType()))
-        .put(TensorArguments.typeCode(weights.type()))
-        .put(activation(spec.activation()))
+        .put(TensorLayout.typeCode(spec.dataType()))
+        .put(TensorLayout.typeCode(weights.type()))
+        .put(MoeCodes.activation(spec.activation()))
         .put(spec.swigluAlpha())
         .put(spec.swigluLimit())
         .put(work.xAligned() && weights.projectAligned() ? 1 : 0)
@@ -138,8 +139,8 @@ final class GenericExperts implements ExpertKernels {
             .put(work.rows().offsets())
             .put(work.rows().downTiles())
             .put(work.tokenCount());
-    weights.down().put(block);
-    weights.downBias().put(block);
+    RowStructures.put(block, weights.down());
+    RowStructures.put(block, weights.downBias());
     block
         .put(work.actPitch())
         .put(work.outPitch())
@@ -148,8 +149,8 @@ final class GenericExperts implements ExpertKernels {
         .put(weights.experts())
         .put(weights.hidden())
         .put(weights.width())
-        .put(TensorArguments.typeCode(work.spec().dataType()))
-        .put(TensorArguments.typeCode(weights.type()))
+        .put(TensorLayout.typeCode(work.spec().dataType()))
+        .put(TensorLayout.typeCode(weights.type()))
         .put(weights.downAligned() ? 1 : 0)
         .put(mostTiles);
     launch(stream, variant.down, variant.tile, mostTiles, weights.hidden());
@@ -171,16 +172,5 @@ final class GenericExperts implements ExpertKernels {
         LaunchShape.of(blocks, 1, tile.threads)
             .withShared(tile.sharedBytes)
             .overlappingPredecessor());
-  }
-
-  /** As experts.cuh has it. */
-  static int activation(ExpertActivation activation) {
-    return switch (activation) {
-      case SWIGLU -> 0;
-      case SWIGLU_CLAMPED -> 1;
-      case GEGLU -> 2;
-      case GEGLU_TANH -> 3;
-      case RELU2 -> 4;
-    };
   }
 }

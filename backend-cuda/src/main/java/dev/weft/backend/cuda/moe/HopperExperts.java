@@ -7,6 +7,9 @@ import dev.weft.backend.cuda.driver.TensorMaps;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.gpu.moe.ExpertWeights;
+import dev.weft.gpu.moe.MoeCodes;
+import dev.weft.gpu.moe.WeightRows;
 import dev.weft.moe.MoeDispatchSpec;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -129,8 +132,8 @@ final class HopperExperts implements ExpertKernels {
     return !weights.isGated()
         || (gate.rowStride() == up.rowStride()
             && gate.expertStride() == up.expertStride()
-            && gate.address() != up.address()
-            && Math.abs(gate.address() - up.address()) < 1L << 40);
+            && RowStructures.address(gate) != RowStructures.address(up)
+            && Math.abs(RowStructures.address(gate) - RowStructures.address(up)) < 1L << 40);
   }
 
   @Override
@@ -177,8 +180,8 @@ final class HopperExperts implements ExpertKernels {
               tile.weightTiles(weights.width(), gated),
               gated ? weights.gateBias() : weights.upBias(),
               gated ? weights.upBias() : WeightRows.NONE,
-              GenericExperts.activation(work.spec().activation()),
-              gated && weights.up().address() < weights.gate().address(),
+              MoeCodes.activation(work.spec().activation()),
+              gated && RowStructures.address(weights.up()) < RowStructures.address(weights.gate()),
               false));
     }
   }
@@ -298,8 +301,8 @@ final class HopperExperts implements ExpertKernels {
             .put(work.rows().offsets())
             .put(work.tokenCount())
             .put(counter);
-    p.firstBias.put(block);
-    p.secondBias.put(block);
+    RowStructures.put(block, p.firstBias);
+    RowStructures.put(block, p.secondBias);
     block
         .put(p.tokenPitch)
         .put(p.outPitch)
@@ -345,12 +348,12 @@ final class HopperExperts implements ExpertKernels {
     }
     // Dimensions: K, 8 rows, gate and up (whichever lies first), groups of 8 rows, expert.
     long row = (long) element.bytes() * gate.rowStride();
-    long apart = Math.abs(gate.address() - weights.up().address());
+    long apart = Math.abs(RowStructures.address(gate) - RowStructures.address(weights.up()));
     return maps.encode(
         arena,
         element,
         tile.fetch(),
-        Math.min(gate.address(), weights.up().address()),
+        Math.min(RowStructures.address(gate), RowStructures.address(weights.up())),
         new long[] {
           weights.hidden(), ALTERNATING, 2, weights.width() / ALTERNATING, weights.experts()
         },
@@ -371,7 +374,7 @@ final class HopperExperts implements ExpertKernels {
         arena,
         element,
         tile.fetch(),
-        rows.address(),
+        RowStructures.address(rows),
         new long[] {depth, count, experts},
         new long[] {element.bytes() * rows.rowStride(), expertStep(rows, count)},
         new int[] {SLAB, copyRows, 1});

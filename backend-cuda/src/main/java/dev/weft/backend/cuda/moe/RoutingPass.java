@@ -8,6 +8,8 @@ import dev.weft.backend.cuda.device.TensorArguments;
 import dev.weft.backend.cuda.kernels.KernelFunction;
 import dev.weft.backend.cuda.kernels.LaunchShape;
 import dev.weft.backend.cuda.kernels.ParameterBlock;
+import dev.weft.gpu.TensorLayout;
+import dev.weft.gpu.moe.MoeCodes;
 import dev.weft.gpu.moe.MoePlan;
 import dev.weft.moe.MoeDispatchSpec;
 import dev.weft.moe.MoeForward;
@@ -15,8 +17,6 @@ import dev.weft.moe.MoeSaved;
 import dev.weft.moe.MoeWeights;
 import dev.weft.moe.RouterSpec;
 import dev.weft.moe.RouterSpec.GroupScore;
-import dev.weft.moe.RouterSpec.Normalize;
-import dev.weft.moe.RouterSpec.Score;
 import dev.weft.moe.RouterSpec.Source;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -76,7 +76,7 @@ final class RoutingPass {
     }
     Tensor given = a.givenLogits();
     long logits = given == null ? scratch + plan.logits : TensorArguments.address(given);
-    long pitch = given == null ? spec.experts() : TensorArguments.stride(given, 0);
+    long pitch = given == null ? spec.experts() : TensorLayout.stride(given, 0);
     if (tokens > 0) {
       if (given == null) {
         Tensor router = Objects.requireNonNull(weights.routerWeight());
@@ -102,9 +102,9 @@ final class RoutingPass {
     Routing routing =
         new Routing(
             TensorArguments.address(ids),
-            TensorArguments.stride(ids, 0),
+            TensorLayout.stride(ids, 0),
             TensorArguments.address(weights),
-            TensorArguments.stride(weights, 0));
+            TensorLayout.stride(weights, 0));
     MoeSaved saved = a.saved();
     if (saved != null && tokens > 0) {
       stream
@@ -116,8 +116,8 @@ final class RoutingPass {
           .put(TensorArguments.address(a.tokenCount()))
           .put(routing.idPitch())
           .put(routing.weightPitch())
-          .put(TensorArguments.stride(saved.ids(), 0))
-          .put(TensorArguments.stride(saved.routingWeights(), 0))
+          .put(TensorLayout.stride(saved.ids(), 0))
+          .put(TensorLayout.stride(saved.routingWeights(), 0))
           .put(tokens)
           .put(spec.topK());
       long slots = (long) tokens * spec.topK();
@@ -137,7 +137,7 @@ final class RoutingPass {
       boolean few) {
     Tensor x = a.x();
     int tokens = Math.toIntExact(x.size(0));
-    boolean aligned = TensorArguments.isAligned(x, 16) && TensorArguments.isAligned(rows, 16);
+    boolean aligned = TensorLayout.isAligned(x, 16) && TensorLayout.isAligned(rows, 16);
     stream
         .parameters()
         .put(TensorArguments.address(x))
@@ -145,14 +145,14 @@ final class RoutingPass {
         .put(TensorArguments.address(bias))
         .put(logits)
         .put(TensorArguments.address(a.tokenCount()))
-        .put(TensorArguments.stride(x, 0))
-        .put(TensorArguments.stride(rows, 0))
+        .put(TensorLayout.stride(x, 0))
+        .put(TensorLayout.stride(rows, 0))
         .put((long) experts)
         .put(tokens)
         .put(experts)
         .put(spec.hidden())
-        .put(TensorArguments.typeCode(spec.dataType()))
-        .put(TensorArguments.typeCode(spec.routerType()))
+        .put(TensorLayout.typeCode(spec.dataType()))
+        .put(TensorLayout.typeCode(spec.routerType()))
         .put(aligned ? 1 : 0);
     if (few) {
       int warps = FEW_THREADS / WARP;
@@ -201,11 +201,11 @@ final class RoutingPass {
         .put(tokens)
         .put(spec.experts())
         .put(spec.topK())
-        .put(score(router.score()))
+        .put(MoeCodes.score(router.score()))
         .put(router.groups())
         .put(router.topkGroups())
         .put(router.groupScore() == GroupScore.TOP2_SUM ? 1 : 0)
-        .put(normalize(router.normalize()))
+        .put(MoeCodes.normalize(router.normalize()))
         .put(router.epsilon())
         .put(router.scalingFactor());
     int shared = ROUTE_WARPS * (2 * spec.experts() + router.groups()) * Float.BYTES;
@@ -215,27 +215,7 @@ final class RoutingPass {
             .withShared(shared));
   }
 
-  /** As moe_routing.cu has it. */
-  static int score(Score score) {
-    return switch (score) {
-      case IDENTITY -> 0;
-      case SOFTMAX -> 1;
-      case SIGMOID -> 2;
-    };
-  }
-
-  /** As moe_routing.cu has it. */
-  static int normalize(Normalize normalize) {
-    return switch (normalize) {
-      case NONE -> 0;
-      case SUM -> 1;
-      case SOFTMAX -> 2;
-    };
-  }
-
   private static void putOutput(ParameterBlock block, @Nullable Tensor tensor) {
-    block
-        .put(TensorArguments.address(tensor))
-        .put(tensor == null ? 0L : TensorArguments.stride(tensor, 0));
+    block.put(TensorArguments.address(tensor)).put(MoeCodes.pitch(tensor));
   }
 }
