@@ -8,16 +8,17 @@
 // on. So sums of scores, rounded, are element by element the next product's operand, and a row's scores lie in four
 // neighbouring lanes, which exchange their maxima by shuffles.
 //
-// A wave owns 32 rows, two blocks of 16 (one where WIDTH is 256, for the registers). Shared memory has room for the
-// queries and one more tile, where keys and then values take turns; the next tile is on its way to registers meanwhile.
-// Constants: WIDTH (64, 128 or 256), KEYS, WAVES, and ROWS for all of them; PAGED, whether keys lie in the cache.
+// A wave owns 16 rows, or 32 where WIDTH is 64, whose queries it keeps as operands. Shared memory has room for the keys
+// and values of a tile; those of the next are on their way to registers meanwhile. Constants: WIDTH (64, 128 or 256), KEYS,
+// WAVES, and ROWS for all of them; PAGED, whether keys lie in the cache.
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_KHR_shader_subgroup_vote : require
 
 #define ROW_PITCH PITCH(WIDTH)
-#define KEYS_AT (ROWS * ROW_PITCH)
-#define TILE_CHUNKS CHUNKS_OF((ROWS + KEYS) * ROW_PITCH)
+#define VALUES_AT (KEYS * ROW_PITCH)
+#define POOL_ROWS (ROWS > 2 * KEYS ? ROWS : 2 * KEYS)
+#define TILE_CHUNKS CHUNKS_OF(POOL_ROWS * ROW_PITCH)
 #include "../common/matrix.glsl"
 #include "../common/copy.glsl"
 #include "batch.glsl"
@@ -45,15 +46,20 @@ shared int64_t query_at[ROWS];
 shared int64_t part_at[ROWS];
 shared ivec2 seen_of[ROWS];
 shared int present[KEYS];
-shared int is_bad;
+// What a row does not see has weight 0, and 0 times NaN is NaN: so values of masked tiles are looked through. Listed blocks
+// are seen by all rows of their tiles, and what is not there are zeros: their kernel has no second way, which cost copies
+// of all sums in each tile, taken or not.
+#ifdef KERNEL_moba_own
+shared int is_bad[2];  // of a tile and the next by turns
+#endif
 
-// What is on its way to the tile, and whether each row of it is there.
-uvec4 ahead[FETCHES];
+// What is on its way to the tile, of keys and then of values, and whether each row of it is there.
+uvec4 ahead[2 * FETCHES];
 bool live[FETCHES];
 
 // Sets out for rows at positions [from, to) of a sequence, zeros for what is left of the tile or absent.
-void fetch(uint64_t base, int64_t page_pitch, int64_t slot_pitch, int sequence, int from, int to, int width, bool aligned,
-           int id) {
+void fetch(const int first, uint64_t base, int64_t page_pitch, int64_t slot_pitch, int sequence, int from, int to,
+           int width, bool aligned, int id) {
   const int column = id % WIDTH_CHUNKS * CHUNK;
   const int count = clamp(width - column, 0, CHUNK);
   [[unroll]] for (int i = 0; i < FETCHES; i++) {
@@ -61,16 +67,18 @@ void fetch(uint64_t base, int64_t page_pitch, int64_t slot_pitch, int sequence, 
     ivec2 place = ivec2(-1, 0);
     if (row < to - from) place = key_at(sequence, from + row);
     live[i] = place.x >= 0;
-    ahead[i] = uvec4(0u);
+    ahead[first + i] = uvec4(0u);
     if (live[i] && count > 0) {
       const int64_t element = place.x * page_pitch + place.y * slot_pitch + column;
-      ahead[i] = read_chunk(base + uint64_t(element * 2), count, aligned);
+      ahead[first + i] = read_chunk(base + uint64_t(element * 2), count, aligned);
     }
   }
 }
-void put_tile(int id) {
+void put_tiles(int id) {
   [[unroll]] for (int i = 0; i < FETCHES; i++) {
-    put_chunk(KEYS_AT + (id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_PITCH + id % WIDTH_CHUNKS * CHUNK, ahead[i]);
+    const int where = (id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_PITCH + id % WIDTH_CHUNKS * CHUNK;
+    put_chunk(where, ahead[i]);
+    put_chunk(VALUES_AT + where, ahead[FETCHES + i]);
   }
 }
 // Whether any of eight elements is infinite or NaN.
@@ -94,7 +102,6 @@ void attend(int kv_head, int sequence, int begin, int end, int all_from, int all
   const int64_t v_page_pitch = a.v_page_pitch, v_slot_pitch = a.v_slot_pitch;
   const uint64_t k = a.k + uint64_t(kv_head * a.k_head_pitch * 2), v = a.v + uint64_t(kv_head * a.v_head_pitch * 2);
   const float scale_log2 = a.scale_log2;
-  if (begin < end) fetch(k, k_page_pitch, k_slot_pitch, sequence, begin, end, dim, k_aligned, id);
   {
     const int column = id % WIDTH_CHUNKS * CHUNK;
     const int count = clamp(dim - column, 0, CHUNK);
@@ -108,7 +115,21 @@ void attend(int kv_head, int sequence, int begin, int end, int all_from, int all
     }
   }
 
-  const int own_queries = wave * WAVE_ROWS * ROW_PITCH;
+#ifdef KERNEL_moba_own
+  if (id == 0) is_bad[0] = 0;
+  int turn = 0;
+#endif
+  barrier();
+  UNIT_A own[BLOCKS_M * COLUMN_BLOCKS];
+  [[unroll]] for (int b = 0; b < BLOCKS_M * COLUMN_BLOCKS; b++) {
+    coopMatLoad(own[b], tile_memory,
+                uint((wave * BLOCKS_M + b / COLUMN_BLOCKS) * 16 * ROW_PITCH + b % COLUMN_BLOCKS * 16) / CHUNK,
+                ROW_PITCH / CHUNK, BY_ROWS);
+  }
+  if (begin < end) {
+    fetch(0, k, k_page_pitch, k_slot_pitch, sequence, begin, end, dim, k_aligned, id);
+    fetch(FETCHES, v, v_page_pitch, v_slot_pitch, sequence, begin, end, value_dim, v_aligned, id);
+  }
   UNIT_SUMS result[BLOCKS_M * COLUMN_BLOCKS];
   [[unroll]] for (int i = 0; i < BLOCKS_M * COLUMN_BLOCKS; i++) result[i] = UNIT_SUMS(0.0);
   float maximum[2 * BLOCKS_M];  // of rows lane / 4 + 8 i of the wave
@@ -123,29 +144,38 @@ void attend(int kv_head, int sequence, int begin, int end, int all_from, int all
   // Scores that a scale not above 0 would turn round, or make NaN where they are masked, are scaled at once.
   const float scale = scale_log2 > 0.0 ? scale_log2 : 1.0;
   [[dont_unroll]] for (int from = begin; from < end; from += KEYS) {
-    barrier();  // everybody is done with the tile
-    put_tile(id);
+    const bool is_masked = IS_PAGED || from < all_from || from + KEYS - 1 > all_to;
+#ifdef KERNEL_moba_own
+    bool bad = false;
+    if (is_masked) {
+      [[unroll]] for (int i = 0; i < FETCHES; i++) bad = bad || has_bad(ahead[FETCHES + i]);
+    }
+#endif
+    barrier();  // everybody is done with the tiles
+    put_tiles(id);
+#ifdef KERNEL_moba_own
+    if (id == 0) is_bad[turn ^ 1] = 0;
+    if (bad) is_bad[turn] = 1;
+#endif
 #if PAGED
     if (id % WIDTH_CHUNKS == 0) {
       [[unroll]] for (int i = 0; i < FETCHES; i++) present[id / WIDTH_CHUNKS + i * ROWS_AT_ONCE] = live[i] ? 1 : 0;
     }
 #endif
-    if (id == 0) is_bad = 0;
     barrier();
-    fetch(v, v_page_pitch, v_slot_pitch, sequence, from, end, value_dim, v_aligned, id);
+    if (from + KEYS < end) {
+      fetch(0, k, k_page_pitch, k_slot_pitch, sequence, from + KEYS, end, dim, k_aligned, id);
+      fetch(FETCHES, v, v_page_pitch, v_slot_pitch, sequence, from + KEYS, end, value_dim, v_aligned, id);
+    }
 
     UNIT_SUMS s[BLOCKS_M * KEY_BLOCKS];
     [[unroll]] for (int i = 0; i < BLOCKS_M * KEY_BLOCKS; i++) s[i] = UNIT_SUMS(0.0);
     [[unroll]] for (int c = 0; c < WIDTH; c += 16) {
-      UNIT_A x[BLOCKS_M];
-      [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
-        coopMatLoad(x[i], tile_memory, uint(own_queries + i * 16 * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
-      }
       [[unroll]] for (int j = 0; j < KEY_BLOCKS; j++) {
         UNIT_B y;
-        coopMatLoad(y, tile_memory, (KEYS_AT + j * 16 * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS);
+        coopMatLoad(y, tile_memory, (j * 16 * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS);
         [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
-          s[i * KEY_BLOCKS + j] = coopMatMulAdd(x[i], y, s[i * KEY_BLOCKS + j]);
+          s[i * KEY_BLOCKS + j] = coopMatMulAdd(own[i * COLUMN_BLOCKS + c / 16], y, s[i * KEY_BLOCKS + j]);
         }
       }
     }
@@ -155,7 +185,6 @@ void attend(int kv_head, int sequence, int begin, int end, int all_from, int all
         [[unroll]] for (int e = 0; e < 8; e++) s[b][e] *= scale_log2;
       }
     }
-    const bool is_masked = IS_PAGED || from < all_from || from + KEYS - 1 > all_to;
     if (is_masked) {
       [[unroll]] for (int b = 0; b < BLOCKS_M * KEY_BLOCKS; b++) {
         [[unroll]] for (int e = 0; e < 8; e++) {
@@ -203,32 +232,10 @@ void attend(int kv_head, int sequence, int begin, int end, int all_from, int all
       }
     }
 
-    // What a row does not see has weight 0, and 0 times NaN is NaN: so values of a masked tile are looked through.
-    bool bad = false;
-    if (is_masked) {
-      [[unroll]] for (int i = 0; i < FETCHES; i++) bad = bad || has_bad(ahead[i]);
-    }
-    barrier();  // everybody is done with the keys
-    put_tile(id);
-    if (bad) is_bad = 1;
-    barrier();
-    if (from + KEYS < end) fetch(k, k_page_pitch, k_slot_pitch, sequence, from + KEYS, end, dim, k_aligned, id);
-
-    if (is_bad == 0) {
-      [[unroll]] for (int j = 0; j < KEY_BLOCKS; j++) {
-        UNIT_A p[BLOCKS_M];
-        [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
-          [[unroll]] for (int e = 0; e < 8; e++) p[i][e] = TO_UNIT_WEIGHT(s[i * KEY_BLOCKS + j][e]);
-        }
-        [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {
-          UNIT_B y;
-          coopMatLoad(y, tile_memory, (KEYS_AT + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
-          [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
-            result[i * COLUMN_BLOCKS + c] = coopMatMulAdd(p[i], y, result[i * COLUMN_BLOCKS + c]);
-          }
-        }
-      }
-    } else {
+#ifdef KERNEL_moba_own
+    const bool is_slow = is_bad[turn] != 0;
+    turn ^= 1;
+    if (is_slow) {
       // Key after key, leaving out what a row does not see. Columns 2 (key % 8 / 2) and the next of a row lie in the
       // lane of the row's four that has this number.
       [[unroll]] for (int part = 0; part < KEYS / 8; part++) {
@@ -244,9 +251,25 @@ void attend(int kv_head, int sequence, int begin, int end, int all_from, int all
               [[unroll]] for (int m = 0; m < COLUMN_BLOCKS * 4; m++) {
                 const int element = i % 2 * 4 + m % 4;
                 result[i / 2 * COLUMN_BLOCKS + m / 4][element] +=
-                    p * value_at(KEYS_AT + key * ROW_PITCH + m / 4 * 16 + COLUMN(element, lane));
+                    p * value_at(VALUES_AT + key * ROW_PITCH + m / 4 * 16 + COLUMN(element, lane));
               }
             }
+          }
+        }
+      }
+    } else
+#endif
+    {
+      [[unroll]] for (int j = 0; j < KEY_BLOCKS; j++) {
+        UNIT_A p[BLOCKS_M];
+        [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
+          [[unroll]] for (int e = 0; e < 8; e++) p[i][e] = TO_UNIT_WEIGHT(s[i * KEY_BLOCKS + j][e]);
+        }
+        [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {
+          UNIT_B y;
+          coopMatLoad(y, tile_memory, (VALUES_AT + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+          [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {
+            result[i * COLUMN_BLOCKS + c] = coopMatMulAdd(p[i], y, result[i * COLUMN_BLOCKS + c]);
           }
         }
       }

@@ -32,7 +32,7 @@ record MobaAttentionKernels(ComputeKernel listed, ComputeKernel own, int rows, i
           device,
           cooperative.get().kernel("moba_listed", paged),
           cooperative.get().rows(),
-          MobaCooperativeTiles.groupSize());
+          cooperative.get().groupSize());
     }
     return of(
         device,

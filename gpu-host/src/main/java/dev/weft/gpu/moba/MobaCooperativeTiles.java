@@ -17,9 +17,9 @@ import java.util.Optional;
  * @param width columns of a tile: 64, 128 or 256
  * @param rows queries of a tile
  * @param keys keys of a tile
+ * @param waves waves of a group
  */
-record MobaCooperativeTiles(DataType type, int width, int rows, int keys) {
-  private static final int WAVES = 4;
+record MobaCooperativeTiles(DataType type, int width, int rows, int keys, int waves) {
   private static final int WAVE = 32;
   private static final int PADDING_BYTES = 16;
 
@@ -36,17 +36,17 @@ record MobaCooperativeTiles(DataType type, int width, int rows, int keys) {
     }
     MobaCooperativeTiles tiles =
         columns <= 64
-            ? new MobaCooperativeTiles(type, 64, 128, 64)
+            ? new MobaCooperativeTiles(type, 64, 128, 64, 4)
             : columns <= 128
-                ? new MobaCooperativeTiles(type, 128, 128, 32)
-                : new MobaCooperativeTiles(type, MobaTiles.MOST_WIDTH, 64, 16);
-    return tiles.localBytes() <= traits.localBytes() && groupSize() <= traits.mostGroupSize()
+                ? new MobaCooperativeTiles(type, 128, 128, 64, 8)
+                : new MobaCooperativeTiles(type, MobaTiles.MOST_WIDTH, 64, 16, 4);
+    return tiles.localBytes() <= traits.localBytes() && tiles.groupSize() <= traits.mostGroupSize()
         ? Optional.of(tiles)
         : Optional.empty();
   }
 
-  static int groupSize() {
-    return WAVES * WAVE;
+  int groupSize() {
+    return waves * WAVE;
   }
 
   /** Names a kernel with these tiles. */
@@ -56,13 +56,13 @@ record MobaCooperativeTiles(DataType type, int width, int rows, int keys) {
         .with("WIDTH", width)
         .with("ROWS", rows)
         .with("KEYS", keys)
-        .with("WAVES", WAVES)
+        .with("WAVES", waves)
         .with("WAVE", WAVE)
         .with("MATRIX", MatrixUnits.COOPERATIVE.code())
         .with("PAGED", paged ? 1 : 0);
   }
 
   private long localBytes() {
-    return (rows + keys) * (2L * width + PADDING_BYTES) + 24L * rows + 4L * keys + 64;
+    return Math.max(rows, 2 * keys) * (2L * width + PADDING_BYTES) + 24L * rows + 4L * keys + 64;
   }
 }
