@@ -11,6 +11,7 @@ import dev.weft.Weft;
 import dev.weft.spi.Expected;
 import dev.weft.spi.KernelProvider;
 import dev.weft.spi.Oracle;
+import dev.weft.spi.Probe;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.LinkedHashSet;
@@ -125,6 +126,22 @@ public final class CaseContext {
    * @return the device, closed with the case
    */
   public Device openAgain(Consumer<DeviceOptions.Builder> change) {
+    return open(tested.device().info().descriptor().index(), change);
+  }
+
+  /**
+   * Opens another device of the provider: the one after the device under test, or that one again
+   * where there is no other.
+   *
+   * @return a device of its own; closed with the case
+   */
+  public Device openAnother() {
+    int next = tested.device().info().descriptor().index() + 1;
+    int count = provider.probe() instanceof Probe.Available found ? found.devices().size() : 1;
+    return open(next < count ? next : 0, options -> {});
+  }
+
+  private Device open(int index, Consumer<DeviceOptions.Builder> change) {
     DeviceOptions given = tested.device().options();
     DeviceOptions.Builder options =
         DeviceOptions.builder()
@@ -134,7 +151,6 @@ public final class CaseContext {
             .validate(false);
     given.properties().forEach(options::property);
     change.accept(options);
-    int index = tested.device().info().descriptor().index();
     return keep(Weft.open(provider, Integer.toString(index), options.build()));
   }
 

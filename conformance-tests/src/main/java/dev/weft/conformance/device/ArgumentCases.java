@@ -116,7 +116,7 @@ final class ArgumentCases {
 
   private static <K extends Kernel<?>> void mixed(CaseContext c, Workload<K> w) {
     Sample<K> sample = w.sample(c, "", 7, 20);
-    try (Device other = c.openAgain(o -> {});
+    try (Device other = c.openAnother();
         Stream stream = other.newStream();
         Tensor strange = other.upload(c.read(sample.input()))) {
       c.requireThrows(

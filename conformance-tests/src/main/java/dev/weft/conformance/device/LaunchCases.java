@@ -40,6 +40,7 @@ final class LaunchCases {
       cases.add(of(w, "workspace-grows-with-limits", c -> workspaceGrows(c, w)));
       cases.add(of(w, "no-sequences", c -> nothingToDo(c, w)));
       cases.add(of(w, "weights-refreshed", c -> refreshed(c, w)));
+      cases.add(of(w, "beside-another-device", c -> besideAnotherDevice(c, w)));
     }
     return cases.stream();
   }
@@ -112,6 +113,42 @@ final class LaunchCases {
       }
     });
     sample.check();
+  }
+
+  /** Two devices at work at once; of the second one's tensors only copies come and go. */
+  private static <K extends Kernel<?>> void besideAnotherDevice(CaseContext c, Workload<K> w) {
+    Sample<K> sample = w.sample(c, "", 40, 90);
+    Launchable here = sample.launchable(c.tested().prepare(w.spec()));
+    try (Device other = c.openAnother()) {
+      Stream away = other.defaultStream();
+      Map<Operand, Tensor> tensors = new HashMap<>();
+      for (Operand operand : sample.operands()) {
+        Tensor tensor = other.allocate(operand.dataType(), operand.shape());
+        away.copy(c.tested().of(operand), tensor);
+        tensors.put(operand, tensor);
+      }
+      // The next of several devices may be of another kind, and is asked as anyone would ask it.
+      if (other.supports(w.spec()).isSupported()) {
+        Launchable there = c.keep(sample.launchable(other.prepare(w.spec()), tensors::get));
+        c.launchOnce(stream -> {
+          for (int i = 0; i < 5; i++) {
+            here.on(stream);
+            there.on(away);
+          }
+          away.synchronize();
+        });
+        sample.check();
+        c.launchOnce(stream -> {
+          for (Operand output : sample.outputs()) {
+            stream.fill(c.tested().of(output), (byte) 0x5a);
+            stream.copy(tensors.get(output), c.tested().of(output));
+          }
+        });
+      } else {
+        c.launchOnce(here::on);
+      }
+      sample.check();
+    }
   }
 
   private static <K extends Kernel<?>> void repeatsUnderLoad(CaseContext c, Workload<K> w)

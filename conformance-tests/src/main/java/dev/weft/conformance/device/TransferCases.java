@@ -300,7 +300,7 @@ final class TransferCases {
   private static void betweenDevices(CaseContext c) {
     HostTensor host = bits(c.draw("x"), DataType.F32, 6, 7);
     Tensor here = c.keep(c.tested().device().upload(host));
-    try (Device other = c.openAgain(o -> {});
+    try (Device other = c.openAnother();
         Tensor there = other.allocate(DataType.F32, 6, 7);
         Stream stream = other.newStream()) {
       stream.copy(here, there);
