@@ -1,5 +1,7 @@
 package dev.weft.conformance.device;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.weft.DataType;
 import dev.weft.Device;
 import dev.weft.HostTensor;
@@ -129,7 +131,8 @@ final class LaunchCases {
       }
       // The next of several devices may be of another kind, and is asked as anyone would ask it.
       if (other.supports(w.spec()).isSupported()) {
-        Launchable there = c.keep(sample.launchable(other.prepare(w.spec()), tensors::get));
+        Launchable there =
+            c.keep(sample.launchable(other.prepare(w.spec()), o -> requireNonNull(tensors.get(o))));
         c.launchOnce(stream -> {
           for (int i = 0; i < 5; i++) {
             here.on(stream);
@@ -141,7 +144,7 @@ final class LaunchCases {
         c.launchOnce(stream -> {
           for (Operand output : sample.outputs()) {
             stream.fill(c.tested().of(output), (byte) 0x5a);
-            stream.copy(tensors.get(output), c.tested().of(output));
+            stream.copy(requireNonNull(tensors.get(output)), c.tested().of(output));
           }
         });
       } else {
