@@ -195,6 +195,8 @@ final class BenchCommand implements Callable<Integer> {
             .number("P10")
             .number("P90")
             .number("GRAPH MS")
+            .number("COPY MS")
+            .number("OVER COPY")
             .number("HOST US")
             .number("LAUNCHES")
             .number("GFLOP/S")
@@ -211,7 +213,9 @@ final class BenchCommand implements Callable<Integer> {
           Units.digits(m.medianNanos() / 1e6),
           Units.digits(m.p10Nanos() / 1e6),
           Units.digits(m.p90Nanos() / 1e6),
-          Double.isNaN(m.graphNanos()) ? "" : Units.digits(m.graphNanos() / 1e6),
+          known(m.graphNanos() / 1e6),
+          known(m.copyNanos() / 1e6),
+          known(m.overCopy()),
           Units.digits(m.hostNanos() / 1e3),
           m.launches() < 0 ? "" : Integer.toString(m.launches()),
           Units.digits(m.flopsPerSecond() / 1e9),
@@ -226,10 +230,18 @@ final class BenchCommand implements Callable<Integer> {
     out.println();
     out.println(
         "GB/S counts bytes that have to cross memory once. OF LIMIT: the least time at the");
-    out.println("ceilings, over the median. GRAPH MS: replayed as a graph. HOST US: the call that");
     out.println(
-        "enqueues. LAUNCHES: kernels, copies and fills of one call. WORK MIB: workspace of the");
-    out.println("stream, beside the tensors; warm launches use the same again.");
+        "ceilings, over the median. GRAPH MS: replayed as a graph. COPY MS: a copy that reads");
+    out.println(
+        "and writes as many bytes, of what does little else; OVER COPY: the median over that.");
+    out.println(
+        "HOST US: the call that enqueues. LAUNCHES: kernels, copies and fills of one call.");
+    out.println(
+        "WORK MIB: workspace of the stream, beside the tensors; warm launches use it again.");
+  }
+
+  private static String known(double value) {
+    return Double.isNaN(value) ? "" : Units.digits(value);
   }
 
   private static void write(
@@ -266,6 +278,9 @@ final class BenchCommand implements Callable<Integer> {
       }
       if (m.launches() >= 0) {
         json.writeNumberField("launches", m.launches());
+      }
+      if (!Double.isNaN(m.copyNanos())) {
+        json.writeNumberField("copyNanos", m.copyNanos());
       }
       json.writeNumberField("hostNanos", m.hostNanos());
       json.writeNumberField("bytes", m.bytes());

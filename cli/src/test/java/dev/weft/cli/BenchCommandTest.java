@@ -45,6 +45,10 @@ class BenchCommandTest {
       assertTrue(numbers.contains("\"preset\" : \"" + name + "\""), numbers);
       assertTrue(page.contains(name), page);
     }
+    assertEquals(
+        3,
+        numbers.lines().filter(line -> line.contains("\"copyNanos\"")).count(),
+        "beside a copy of its bytes stands conv1d alone");
     assertTrue(page.contains("<svg "), page);
     assertFalse(page.contains("http"), "the page needs nothing from elsewhere");
     run.isPlain();

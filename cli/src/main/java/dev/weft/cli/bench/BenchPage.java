@@ -89,6 +89,7 @@ public final class BenchPage {
     page.append("<table><tr><th>case</th><th>type</th><th class=\"n\">median ms</th>")
         .append("<th class=\"n\">p10 ms</th><th class=\"n\">p90 ms</th>")
         .append("<th class=\"n\">limit ms</th><th class=\"n\">graph ms</th>")
+        .append("<th class=\"n\">copy ms</th><th class=\"n\">over copy</th>")
         .append("<th class=\"n\">host µs</th><th class=\"n\">launches</th>")
         .append("<th class=\"n\">GFLOP/s</th><th class=\"n\">GB/s</th>")
         .append("<th class=\"n\">runs</th><th>note</th></tr>\n");
@@ -101,6 +102,8 @@ public final class BenchPage {
       number(page, m.p90Nanos() / 1e6);
       number(page, ceilings.limitNanos(m) / 1e6);
       number(page, m.graphNanos() / 1e6);
+      number(page, m.copyNanos() / 1e6);
+      number(page, m.overCopy());
       number(page, m.hostNanos() / 1e3);
       page.append("<td class=\"n\">").append(m.launches() < 0 ? "" : m.launches()).append("</td>");
       number(page, m.flopsPerSecond() / 1e9);

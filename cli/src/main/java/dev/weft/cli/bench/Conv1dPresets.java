@@ -145,6 +145,7 @@ final class Conv1dPresets {
             2.0 * WIDTH * tokens() * channels,
             elements * type.bytes(),
             stream -> conv.forward(stream, arguments))
+        .likeACopy()
         .workspace(conv.workspaceBytes(Mode.FORWARD, Limits.of(tokens(), batch)));
   }
 
@@ -165,6 +166,7 @@ final class Conv1dPresets {
             6.0 * WIDTH * tokens() * channels,
             bytes,
             stream -> conv.backward(stream, arguments))
+        .likeACopy()
         .workspace(conv.workspaceBytes(Mode.BACKWARD, Limits.of(tokens(), lengths.length)));
   }
 
@@ -184,6 +186,7 @@ final class Conv1dPresets {
             2.0 * WIDTH * batch * channels,
             elements * type.bytes(),
             stream -> conv.update(stream, arguments))
+        .likeACopy()
         .workspace(conv.workspaceBytes(Mode.UPDATE, Limits.of(batch, batch)));
   }
 }

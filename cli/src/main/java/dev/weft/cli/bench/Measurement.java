@@ -1,6 +1,8 @@
 package dev.weft.cli.bench;
 
+import dev.weft.DataType;
 import dev.weft.Device;
+import dev.weft.DeviceOutOfMemoryException;
 import dev.weft.Event;
 import dev.weft.Graph;
 import dev.weft.Stream;
@@ -9,6 +11,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Consumer;
 
 /**
  * Times of one launch.
@@ -24,6 +27,9 @@ import java.util.List;
  * @param graphNanos median device time of the same launch replayed as a graph, caches cold; NaN if
  *     the device has no graphs
  * @param launches what a launch gives to the device, kernels, copies and fills; -1 if not known
+ * @param copyNanos median device time of a copy within the device's memory that reads and writes as
+ *     many bytes as the launch has to, measured in the same way; NaN where nothing is to be read
+ *     off it, or where there is no memory for it
  * @param hostNanos median host time of the call that enqueues it
  * @param bytes what has to cross device memory at least once
  * @param flops floating point operations
@@ -40,6 +46,7 @@ public record Measurement(
     double p90Nanos,
     double graphNanos,
     int launches,
+    double copyNanos,
     double hostNanos,
     long bytes,
     double flops,
@@ -62,10 +69,10 @@ public record Measurement(
   public static Measurement of(
       Workload workload, String preset, String type, Device device, Tensor sweep, Duration time) {
     try (Stream stream = device.newStream()) {
-      repeat(workload, stream, sweep, time, new ArrayList<>(), new ArrayList<>());
+      repeat(workload::launch, stream, sweep, time, new ArrayList<>(), new ArrayList<>());
       List<Double> device1 = new ArrayList<>();
       List<Double> host = new ArrayList<>();
-      repeat(workload, stream, sweep, time, device1, host);
+      repeat(workload::launch, stream, sweep, time, device1, host);
       double[] nanos = sorted(device1);
       Replays replays = replays(workload, stream, sweep);
       return new Measurement(
@@ -79,6 +86,9 @@ public record Measurement(
           quantile(nanos, 0.9),
           replays.nanos,
           replays.launches,
+          workload.isLikeACopy()
+              ? copyNanos(workload.bytes(), device, stream, sweep, time)
+              : Double.NaN,
           quantile(sorted(host), 0.5),
           workload.bytes(),
           workload.flops(),
@@ -87,7 +97,7 @@ public record Measurement(
   }
 
   private static void repeat(
-      Workload workload,
+      Consumer<Stream> launch,
       Stream stream,
       Tensor sweep,
       Duration time,
@@ -98,13 +108,30 @@ public record Measurement(
       stream.fill(sweep, (byte) run);
       try (Event before = stream.record()) {
         long start = System.nanoTime();
-        workload.launch(stream);
+        launch.accept(stream);
         hostNanos.add((double) (System.nanoTime() - start));
         try (Event after = stream.record()) {
           stream.synchronize();
           deviceNanos.add(after.nanosSince(before));
         }
       }
+    }
+  }
+
+  /** A copy of half of the bytes, which reads that half and writes it. */
+  private static double copyNanos(
+      long bytes, Device device, Stream stream, Tensor sweep, Duration time) {
+    long half = bytes / 2;
+    try (Tensor source = device.allocate(DataType.U8, half);
+        Tensor target = device.allocate(DataType.U8, half)) {
+      stream.zero(source); // memory that nobody wrote to may be no memory yet
+      stream.zero(target);
+      List<Double> nanos = new ArrayList<>();
+      repeat(
+          copying -> copying.copy(source, target), stream, sweep, time, nanos, new ArrayList<>());
+      return quantile(sorted(nanos), 0.5);
+    } catch (DeviceOutOfMemoryException e) {
+      return Double.NaN;
     }
   }
 
@@ -162,5 +189,14 @@ public record Measurement(
    */
   public double bytesPerSecond() {
     return bytes / medianNanos * 1e9;
+  }
+
+  /**
+   * Returns how many times as long as the copy the launch takes.
+   *
+   * @return 1 for as long, NaN if no copy was measured
+   */
+  public double overCopy() {
+    return medianNanos / copyNanos;
   }
 }

@@ -24,6 +24,7 @@ public final class Workload implements AutoCloseable {
   private long bytes;
   private double flops;
   private long workspaceBytes;
+  private boolean isLikeACopy;
   private Consumer<Stream> launch = _ -> {};
 
   Workload(Device device) {
@@ -99,6 +100,12 @@ public final class Workload implements AutoCloseable {
     return this;
   }
 
+  /** Says that it does little but move its bytes, so that a copy is what to compare it with. */
+  Workload likeACopy() {
+    isLikeACopy = true;
+    return this;
+  }
+
   Workload note(String text) {
     note = text;
     return this;
@@ -161,6 +168,15 @@ public final class Workload implements AutoCloseable {
    */
   public long workspaceBytes() {
     return workspaceBytes;
+  }
+
+  /**
+   * Returns whether a copy of as many bytes is what to compare it with.
+   *
+   * @return yes, if it does little but read and write
+   */
+  public boolean isLikeACopy() {
+    return isLikeACopy;
   }
 
   @Override
