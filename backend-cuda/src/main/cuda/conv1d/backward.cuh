@@ -19,7 +19,7 @@
 
 namespace weft {
 
-struct BackwardArguments {  // as Conv1dBackwardLaunch.java writes it
+struct BackwardArguments {  // as Conv1dArguments.java writes it
   const void* x;
   const void* dout;
   void* dx;                       // null: not asked for
@@ -32,10 +32,10 @@ struct BackwardArguments {  // as Conv1dBackwardLaunch.java writes it
   States dinitial;                // base null: not asked for
   float* partial;                 // [tiles, W + 1, weightPitch]; null: no parameter gradient is asked for
   i64 xPitch, doutPitch, dxPitch, weightPitch;
-  int tokens, channels, sequences, padSlot;
-  int tile, tiles, columns, emptyPerBlock;
-  int xType, stateType, silu;
-  int initialMode, dfinalMode, dinitialMode;
+  int tokens, sequences, padSlot;
+  int tile, tiles, columns, emptyPerTile;
+  int silu, width, xType, stateType;
+  int channels;
 };
 
 template <class E, int W, int V>
@@ -58,19 +58,19 @@ struct Backward {
   __device__ __forceinline__ bool hasInitial(int s) const { return a.hasInitial && __ldg(a.hasInitial + s) != 0; }
 
   __device__ __forceinline__ void putInitial(int s, int j, const Row<E, V>& row) const {
-    Columns<E, W, V>(a.dinitial, s, c, a.dinitialMode, a.stateType).put(j, row);
+    Columns<E, W, V>(a.dinitial, s, c, a.stateType).put(j, row);
   }
 
   __device__ __forceinline__ void emptySequences(int block) const {
     Sequences q{a.cu, a.sequences, a.tokens};
-    int first = block * a.emptyPerBlock, last = min(first + a.emptyPerBlock, a.sequences);
+    int first = block * a.emptyPerTile, last = min(first + a.emptyPerTile, a.sequences);
     for (int s = first; s < last; s++) {
       if (q.start(s) < q.end(s)) continue;
       bool through = a.dfinal.base && hasInitial(s) && !skipped(s);
       for (int j = 0; j < W - 1; j++) {
         Row<E, V> row;
         row.zero();
-        if (through) row = Columns<E, W, V>(a.dfinal, s, c, a.dfinalMode, a.stateType).get(j);
+        if (through) row = Columns<E, W, V>(a.dfinal, s, c, a.stateType).get(j);
         putInitial(s, j, row);
       }
     }
@@ -241,7 +241,7 @@ struct Backward {
         }
         row.widen(x[j], a.xType);
       } else {
-        if (q.had) row = Columns<E, W, V>(a.initial, q.sequence, c, a.initialMode, a.stateType).get(r + W - 1);
+        if (q.had) row = Columns<E, W, V>(a.initial, q.sequence, c, a.stateType).get(r + W - 1);
         row.widen(x[j], a.stateType);
       }
 #pragma unroll
@@ -373,7 +373,7 @@ struct Backward {
     combine(taps, g, newest, d);
     if (a.dfinal.base && e >= static_cast<i64>(q.end) - (W - 1)) {
       float f[V];
-      Columns<E, W, V>(a.dfinal, q.sequence, c, a.dfinalMode, a.stateType).get(static_cast<int>(e - q.end + W - 1)).widen(f, a.stateType);
+      Columns<E, W, V>(a.dfinal, q.sequence, c, a.stateType).get(static_cast<int>(e - q.end + W - 1)).widen(f, a.stateType);
 #pragma unroll
       for (int i = 0; i < V; i++) d[i] += f[i];
     }

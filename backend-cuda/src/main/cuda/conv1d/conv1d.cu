@@ -66,7 +66,7 @@ BACKWARD(f32, F32, 4, 2)
 
 // ---- weights -------------------------------------------------------------------------------------------------
 
-struct PackArguments {  // as Conv1dWeights.java writes it
+struct PackArguments {  // as Conv1dArguments.java writes it
   const void* weight;   // [C, W]
   const void* bias;     // [C], or null
   float* packed;        // [W + 1, packedPitch]
@@ -93,19 +93,18 @@ extern "C" __global__ void __launch_bounds__(kThreads) conv1d_pack(const __grid_
 
 // ---- parameter gradients ---------------------------------------------------------------------------------------
 
-struct ReduceArguments {  // as Conv1dBackwardLaunch.java writes it
+struct ReduceArguments {  // as Conv1dArguments.java writes it
   const float* partial;   // [tiles, width + 1, pitch]
   void* dweight;          // [C, W], or null
   void* dbias;            // [C], or null
   i64 pitch, dweightPitch;
-  int tiles, width, channels, type, accumulate;
+  int tiles, width, channels, columns, type, accumulate;
 };
 
 // One thread for each gradient: adds the tiles in ascending order. Launched to overlap the pass that writes them.
 extern "C" __global__ void __launch_bounds__(kThreads) conv1d_reduce(const __grid_constant__ ReduceArguments a) {
   wait_for_predecessor();
-  i64 c = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
-  int k = blockIdx.y;
+  int k = blockIdx.x / a.columns, c = (blockIdx.x % a.columns) * blockDim.x + threadIdx.x;
   bool weight = k < a.width;
   void* target = weight ? a.dweight : a.dbias;
   if (c >= a.channels || !target) return;

@@ -24,7 +24,7 @@
 
 namespace weft {
 
-struct ForwardArguments {  // as Conv1dForwardLaunch.java writes it
+struct ForwardArguments {  // as Conv1dArguments.java writes it
   const void* x;
   void* out;
   const float* weights;
@@ -35,10 +35,10 @@ struct ForwardArguments {  // as Conv1dForwardLaunch.java writes it
   States states;
   States initialOut;              // base null: not asked for
   i64 xPitch, outPitch, weightPitch, slots;
-  int tokens, channels, sequences, stateColumns;
+  int tokens, sequences, stateColumns;
   int tile, tiles, columns, padSlot;
-  int xType, stateType, stateMode, initialMode, silu;
-  int emptyPerBlock;
+  int silu, width, xType, stateType;
+  int emptyPerTile, channels;
 };
 
 template <class E, int W, int V>
@@ -64,7 +64,7 @@ struct Forward {
       for (int j = 0; j < W - 1; j++) h[j].zero();
       return;
     }
-    Columns<E, W, V> columns(a.states, slot, c, a.stateMode, a.stateType);
+    Columns<E, W, V> columns(a.states, slot, c, a.stateType);
     if (a.positions) {
       i64 n = __ldg(a.positions + s);
 #pragma unroll
@@ -84,7 +84,7 @@ struct Forward {
   __device__ __forceinline__ void keep(int s, i64 slot, int start, int end, const Row<E, V> (&h)[W - 1]) const {
     int length = end - start, size = a.stateColumns;
     bool had = __ldg(a.hasInitial + s) != 0;
-    Columns<E, W, V> columns(a.states, slot, c, a.stateMode, a.stateType);
+    Columns<E, W, V> columns(a.states, slot, c, a.stateType);
     if (a.positions) {
       i64 n = __ldg(a.positions + s);
       for (int i = max(0, length - size); i < length; i++) columns.put(ringColumn(n + i, size), stateRow(start + i));
@@ -120,12 +120,12 @@ struct Forward {
   }
 
   __device__ __forceinline__ void putInitial(int s, const Row<E, V> (&h)[W - 1]) const {
-    Columns<E, W, V>(a.initialOut, s, c, a.initialMode, a.stateType).putAll(h);
+    Columns<E, W, V>(a.initialOut, s, c, a.stateType).putAll(h);
   }
 
   __device__ __forceinline__ void emptySequences(int block) const {
     Sequences q{a.cu, a.sequences, a.tokens};
-    int first = block * a.emptyPerBlock, last = min(first + a.emptyPerBlock, a.sequences);
+    int first = block * a.emptyPerTile, last = min(first + a.emptyPerTile, a.sequences);
     for (int s = first; s < last; s++) {
       if (q.start(s) < q.end(s)) continue;
       Row<E, V> h[W - 1];
@@ -302,7 +302,7 @@ struct Forward {
       Row<E, V> last[W - 1];
 #pragma unroll
       for (int j = 0; j < W - 1; j++) last[j] = sharedRow<E, V>(lastRows() + j * kStride);
-      Columns<E, W, V>(a.states, slot, c, a.stateMode, a.stateType).putAll(last);
+      Columns<E, W, V>(a.states, slot, c, a.stateType).putAll(last);
     }
   }
 

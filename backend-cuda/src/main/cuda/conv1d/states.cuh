@@ -14,6 +14,7 @@ enum StateMode : int {
 struct States {
   void* base;
   i64 slot, channel, column;  // strides in elements
+  int mode;
 };
 
 __device__ __forceinline__ int ringColumn(i64 position, int columns) {
@@ -25,15 +26,15 @@ template <class E, int W, int V>
 struct Columns {
   const States& states;
   i64 offset;  // of the slot's first channel of this thread
-  int mode, type;
+  int type;
 
-  __device__ __forceinline__ Columns(const States& s, i64 slot, int channel, int mode, int type)
-      : states(s), offset(slot * s.slot + channel * s.channel), mode(mode), type(type) {}
+  __device__ __forceinline__ Columns(const States& s, i64 slot, int channel, int type)
+      : states(s), offset(slot * s.slot + channel * s.channel), type(type) {}
 
   __device__ __forceinline__ Row<E, V> get(int j) const {
     Row<E, V> row;
     i64 at = offset + j * states.column;
-    if (V == 1 || mode == kRows) {
+    if (V == 1 || states.mode == kRows) {
       row.template load<false>(states.base, at, type);
     } else {
       row.zero();
@@ -49,7 +50,7 @@ struct Columns {
 
   __device__ __forceinline__ void put(int j, const Row<E, V>& row) const {
     i64 at = offset + j * states.column;
-    if (V == 1 || mode == kRows) {
+    if (V == 1 || states.mode == kRows) {
       row.store(states.base, at, type);
     } else {
 #pragma unroll
@@ -64,7 +65,7 @@ struct Columns {
   // Columns first .. first + W - 2, oldest first. Packed states have these columns only.
   __device__ __forceinline__ void history(int first, Row<E, V> (&h)[W - 1]) const {
     if constexpr (V > 1) {
-      if (mode == kPacked) {
+      if (states.mode == kPacked) {
         Row<E, V> raw[W - 1];
 #pragma unroll
         for (int k = 0; k < W - 1; k++) raw[k].template load<false>(states.base, offset + k * V, type);
@@ -87,7 +88,7 @@ struct Columns {
   // Columns 0 .. W - 2.
   __device__ __forceinline__ void putAll(const Row<E, V> (&h)[W - 1]) const {
     if constexpr (V > 1) {
-      if (mode == kPacked) {
+      if (states.mode == kPacked) {
 #pragma unroll
         for (int k = 0; k < W - 1; k++) {
           Row<E, V> raw;

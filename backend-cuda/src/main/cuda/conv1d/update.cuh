@@ -10,7 +10,7 @@
 
 namespace weft {
 
-struct UpdateArguments {  // as Conv1dUpdateLaunch.java writes it
+struct UpdateArguments {  // as Conv1dArguments.java writes it
   const void* x;
   void* out;
   const float* weights;
@@ -20,9 +20,10 @@ struct UpdateArguments {  // as Conv1dUpdateLaunch.java writes it
   const int* accepted;      // null: no speculation
   States states;
   i64 xSequence, xToken, outSequence, outToken, weightPitch, slots;
-  int tokens, channels, sequences, stateColumns;
-  int length, perBlock, columns, padSlot;
-  int xType, stateType, stateMode, silu;
+  int tokens, sequences, stateColumns, length;
+  int perBlock, columns, padSlot;
+  int silu, width, xType, stateType;
+  int channels;
 };
 
 template <class E, int W, int V>
@@ -55,7 +56,7 @@ struct Update {
     int slot = __ldg(a.cacheIndices + s);
     step.slot = slot != a.padSlot && slot >= 0 && slot < a.slots ? slot : -1;
     step.x.template load<false>(a.x, s * a.xSequence + c, a.xType);
-    if (step.slot >= 0) Columns<E, W, V>(a.states, step.slot, c, a.stateMode, a.stateType).history(0, step.kept);
+    if (step.slot >= 0) Columns<E, W, V>(a.states, step.slot, c, a.stateType).history(0, step.kept);
   }
 
   // One token each, states that are the window: the usual step. The next sequence's rows travel while one is worked on.
@@ -84,7 +85,7 @@ struct Update {
       if (a.silu) silu<V, false>(y);
       result.narrow(y, a.xType);
       append<E, W, V>(step.kept, step.x.converted(a.xType, a.stateType));
-      Columns<E, W, V>(a.states, step.slot, c, a.stateMode, a.stateType).putAll(step.kept);
+      Columns<E, W, V>(a.states, step.slot, c, a.stateType).putAll(step.kept);
     }
     result.store(a.out, s * a.outSequence + c, a.xType);
   }
@@ -119,7 +120,7 @@ struct Update {
       for (int i = 0; i < length; i++) none.store(a.out, out + i * a.outToken, a.xType);
       return;
     }
-    Columns<E, W, V> columns(a.states, slot, c, a.stateMode, a.stateType);
+    Columns<E, W, V> columns(a.states, slot, c, a.stateType);
     Row<E, V> kept[W - 1];
     i64 position = 0;
     if (a.positions) {

@@ -36,6 +36,11 @@ public record Conv1dPlan(int threads, int columns, int tile, int tiles) {
   private static final int BACKWARD_BLOCK_CHANNELS = 512;
   static final int MOST_SEQUENCES_PER_BLOCK = 8;
 
+  /** As kernels get it. */
+  public Conv1dArguments.Cut cut() {
+    return new Conv1dArguments.Cut(tile, tiles, columns);
+  }
+
   /** Threads of a block: as many as leave the fewest idle in the last column. */
   private static int threads(int channels, int vector) {
     int needed = ceil(channels, vector);

@@ -21,7 +21,8 @@ import org.jspecify.annotations.Nullable;
  * @param taps the width; without an element type, the most that it may be
  * @param vector neighbouring channels of a work-item
  */
-record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector) {
+record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector)
+    implements Conv1dForm {
   /** Wider convolutions are a no. */
   static final int MOST_WIDTH = 32;
 
@@ -49,8 +50,8 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
         : name.with("TYPE", TensorLayout.typeCode(element)).with("VECTOR", vector);
   }
 
-  /** How a row's start and pitch must be aligned, in bytes. */
-  int alignment() {
+  @Override
+  public int alignment() {
     return element == null ? 1 : vector * element.bytes();
   }
 

@@ -3,13 +3,11 @@ package dev.weft.gpu.conv1d;
 import dev.weft.Limits;
 import dev.weft.Support;
 import dev.weft.Tensor;
-import dev.weft.conv1d.Activation;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.conv1d.CausalConv1dSpec.Mode;
 import dev.weft.conv1d.Conv1dBackward;
 import dev.weft.conv1d.Conv1dForward;
 import dev.weft.conv1d.Conv1dUpdate;
-import dev.weft.gpu.Arguments;
 import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
@@ -20,6 +18,7 @@ import dev.weft.gpu.Region;
 import dev.weft.gpu.TensorLayout;
 import dev.weft.spi.BackendBinding;
 import dev.weft.spi.BackendMemory;
+import dev.weft.spi.BackendStream;
 import dev.weft.spi.Conv1dKernel;
 import dev.weft.spi.LaunchContext;
 import java.util.ArrayList;
@@ -36,15 +35,13 @@ import org.jspecify.annotations.Nullable;
 public final class Conv1dRecipe implements Conv1dKernel {
   private static final int GROUP_SIZE = Conv1dTiles.GROUP_SIZE;
 
-  /** Sequences that one work-item looks through for empty ones. */
-  private static final int EMPTY_PER_ITEM = 32;
-
   private static final KernelName PACK = KernelName.of("conv1d/weights", "conv1d_pack");
   private static final KernelName REDUCE = PACK.function("conv1d_reduce");
 
   private final ComputeDevice device;
   private final CausalConv1dSpec spec;
   private final int computeUnits;
+  private final Conv1dArguments operands;
   private final Map<Mode, List<Compiled>> forms = new EnumMap<>(Mode.class);
   private final ComputeKernel pack;
   private final ComputeKernel reduce;
@@ -56,6 +53,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
     this.device = device;
     this.spec = spec;
     this.computeUnits = device.traits().computeUnits();
+    this.operands = new Conv1dArguments(spec);
     List<Conv1dProgram> programs = new ArrayList<>();
     for (Mode mode : spec.modes()) {
       programs.addAll(Conv1dProgram.of(spec, mode));
@@ -115,30 +113,24 @@ public final class Conv1dRecipe implements Conv1dKernel {
 
   @Override
   public BackendBinding bind(Tensor weight, @Nullable Tensor bias) {
-    return new PackedWeights(device, pack, GROUP_SIZE, weight, bias);
+    return new PackedWeights(device, weight, bias) {
+      @Override
+      public void refresh(BackendStream stream) {
+        ComputeStream compute = (ComputeStream) stream;
+        put(compute.arguments());
+        compute.dispatch(pack, (pitch() + GROUP_SIZE - 1) / GROUP_SIZE, 1, 1, GROUP_SIZE);
+      }
+    };
   }
 
   /** The form with the widest rows that the alignment of all tensors allows. */
   private Compiled choose(Mode mode, @Nullable Tensor... rows) {
     for (Compiled candidate : forms.getOrDefault(mode, List.of())) {
-      boolean fits = true;
-      for (Tensor tensor : rows) {
-        fits &= TensorLayout.isAligned(tensor, candidate.program.alignment());
-      }
-      if (fits) {
+      if (candidate.program.takes(rows)) {
         return candidate;
       }
     }
     throw new IllegalStateException("no form of " + mode + " for " + spec); // the last takes all
-  }
-
-  /** The activation, and what only kernels of the form that takes anything look at. */
-  private void putSpec(Arguments arguments) {
-    arguments
-        .value(spec.activation() == Activation.SILU ? 1 : 0)
-        .value(spec.width())
-        .value(TensorLayout.typeCode(spec.dataType()))
-        .value(TensorLayout.typeCode(spec.stateType()));
   }
 
   /** Of a backward pass. */
@@ -158,11 +150,6 @@ public final class Conv1dRecipe implements Conv1dKernel {
     return spec.channels() / program.vector();
   }
 
-  /** Tiles of work-items that look for empty sequences. */
-  private static int emptyTiles(int sequences) {
-    return (sequences + EMPTY_PER_ITEM - 1) / EMPTY_PER_ITEM;
-  }
-
   @Override
   public void forward(LaunchContext context, Conv1dForward a) {
     int sequences = Math.toIntExact(a.cuSeqlens().size(0) - 1);
@@ -170,8 +157,6 @@ public final class Conv1dRecipe implements Conv1dKernel {
       return;
     }
     ComputeStream stream = ComputeStream.of(context);
-    PackedWeights weights = (PackedWeights) a.weights().backend();
-    Tensor states = a.states();
     Compiled chosen = choose(Mode.FORWARD, a.x(), a.out());
     Conv1dProgram program = chosen.program;
     int tokens = TensorLayout.tokens(a.x().size(0));
@@ -182,82 +167,24 @@ public final class Conv1dRecipe implements Conv1dKernel {
             sequences,
             computeUnits,
             program.residentGroups(device.traits().matrixUnits()));
-    int emptyTiles = a.initialStatesOut() == null ? 0 : emptyTiles(sequences);
-    long groups = plan.groups(emptyTiles);
+    long groups = plan.groups(Conv1dArguments.emptyTiles(a.initialStatesOut(), sequences));
     if (groups == 0) {
       return;
     }
-    Arguments arguments =
-        stream
-            .arguments()
-            .region(Region.of(a.x()))
-            .region(Region.of(a.out()))
-            .region(weights.region())
-            .region(Region.of(a.cuSeqlens()))
-            .region(Region.ofNullable(a.cacheIndices()))
-            .region(Region.ofNullable(a.hasInitialState()))
-            .region(Region.ofNullable(a.cacheSeqlens()));
-    Conv1dStates.put(arguments, states, program);
-    Conv1dStates.put(arguments, a.initialStatesOut(), program);
-    arguments
-        .value(TensorLayout.stride(a.x(), 0))
-        .value(TensorLayout.stride(a.out(), 0))
-        .value(weights.pitch())
-        .value(states == null ? 0L : states.size(0))
-        .value(tokens)
-        .value(sequences)
-        .value(states == null ? 0 : Math.toIntExact(states.size(2)))
-        .value(plan.tile())
-        .value(plan.tiles())
-        .value(plan.items())
-        .value(spec.padSlotId());
-    putSpec(arguments);
-    arguments.value(EMPTY_PER_ITEM);
+    operands.put(stream.arguments(), a, program, plan.cut());
     stream.dispatch(chosen.kernel, groups, 1, 1, GROUP_SIZE);
   }
 
   @Override
   public void update(LaunchContext context, Conv1dUpdate a) {
-    Tensor x = a.x();
-    Tensor out = a.out();
-    Tensor lengths = a.cuSeqlens();
     int sequences = Math.toIntExact(a.cacheIndices().size(0));
-    if (x.elements() == 0 || sequences == 0) {
+    if (a.x().elements() == 0 || sequences == 0) {
       return;
     }
     ComputeStream stream = ComputeStream.of(context);
-    PackedWeights weights = (PackedWeights) a.weights().backend();
-    Tensor states = a.states();
-    Compiled chosen = choose(Mode.UPDATE, x, out);
-    Conv1dProgram program = chosen.program;
-    Conv1dTiles plan = Conv1dTiles.update(items(program), sequences, computeUnits);
-    int token = lengths == null ? 1 : 0; // the dimension of tokens
-    Arguments arguments =
-        stream
-            .arguments()
-            .region(Region.of(x))
-            .region(Region.of(out))
-            .region(weights.region())
-            .region(Region.ofNullable(lengths))
-            .region(Region.of(a.cacheIndices()))
-            .region(Region.ofNullable(a.cacheSeqlens()))
-            .region(Region.ofNullable(a.numAccepted()));
-    Conv1dStates.put(arguments, states, program);
-    arguments
-        .value(lengths == null ? TensorLayout.stride(x, 0) : 0L)
-        .value(TensorLayout.stride(x, token))
-        .value(lengths == null ? TensorLayout.stride(out, 0) : 0L)
-        .value(TensorLayout.stride(out, token))
-        .value(weights.pitch())
-        .value(states.size(0))
-        .value(lengths == null ? 0 : TensorLayout.tokens(x.size(0)))
-        .value(sequences)
-        .value(Math.toIntExact(states.size(2)))
-        .value(lengths == null ? Math.toIntExact(x.size(1)) : 0)
-        .value(plan.tile())
-        .value(plan.items())
-        .value(spec.padSlotId());
-    putSpec(arguments);
+    Compiled chosen = choose(Mode.UPDATE, a.x(), a.out());
+    Conv1dTiles plan = Conv1dTiles.update(items(chosen.program), sequences, computeUnits);
+    operands.put(stream.arguments(), a, chosen.program, plan.cut());
     stream.dispatch(chosen.kernel, plan.groups(0), 1, 1, GROUP_SIZE);
   }
 
@@ -269,7 +196,6 @@ public final class Conv1dRecipe implements Conv1dKernel {
   private void enqueue(LaunchContext context, Conv1dBackward a) {
     int sequences = Math.toIntExact(a.cuSeqlens().size(0) - 1);
     ComputeStream stream = ComputeStream.of(context);
-    PackedWeights weights = (PackedWeights) a.weights().backend();
     boolean parameters = a.dweight() != null || a.dbias() != null;
     Compiled chosen = choose(Mode.BACKWARD, a.x(), a.dout(), a.dx());
     int tokens = sequences == 0 ? 0 : TensorLayout.tokens(a.x().size(0));
@@ -277,74 +203,15 @@ public final class Conv1dRecipe implements Conv1dKernel {
     BackendMemory scratch = context.workspace();
     Region partial =
         parameters && scratch != null ? new Region(scratch, context.workspaceOffset()) : null;
-    int emptyTiles = a.dinitialStates() == null ? 0 : emptyTiles(sequences);
-    long groups = plan.groups(emptyTiles);
+    long groups = plan.groups(Conv1dArguments.emptyTiles(a.dinitialStates(), sequences));
     if (groups > 0 && (parameters || a.dx() != null || a.dinitialStates() != null)) {
-      putPass(stream.arguments(), weights, a, chosen.program, plan, tokens, partial);
+      operands.put(stream.arguments(), a, chosen.program, plan.cut(), tokens, partial);
       stream.dispatch(chosen.kernel, groups, 1, 1, GROUP_SIZE);
     }
     if (parameters) {
-      reduce(stream, weights, a, partial, plan.tiles());
+      int columns = (spec.channels() + GROUP_SIZE - 1) / GROUP_SIZE;
+      operands.putSums(stream.arguments(), a, partial, plan.tiles(), columns);
+      stream.dispatch(reduce, (long) columns * (spec.width() + 1), 1, 1, GROUP_SIZE);
     }
-  }
-
-  private void putPass(
-      Arguments arguments,
-      PackedWeights weights,
-      Conv1dBackward a,
-      Conv1dProgram program,
-      Conv1dTiles plan,
-      int tokens,
-      @Nullable Region partial) {
-    Tensor dx = a.dx();
-    arguments
-        .region(Region.of(a.x()))
-        .region(Region.of(a.dout()))
-        .region(Region.ofNullable(dx))
-        .region(weights.region())
-        .region(Region.of(a.cuSeqlens()))
-        .region(Region.ofNullable(a.cacheIndices()))
-        .region(Region.ofNullable(a.hasInitialState()));
-    Conv1dStates.put(arguments, a.initialStates(), program);
-    Conv1dStates.put(arguments, a.dfinalStates(), program);
-    Conv1dStates.put(arguments, a.dinitialStates(), program);
-    arguments
-        .region(partial)
-        .value(TensorLayout.stride(a.x(), 0))
-        .value(TensorLayout.stride(a.dout(), 0))
-        .value(dx == null ? 0L : TensorLayout.stride(dx, 0))
-        .value(weights.pitch())
-        .value(tokens)
-        .value(Math.toIntExact(a.cuSeqlens().size(0) - 1))
-        .value(spec.padSlotId())
-        .value(plan.tile())
-        .value(plan.tiles())
-        .value(plan.items())
-        .value(EMPTY_PER_ITEM);
-    putSpec(arguments);
-  }
-
-  private void reduce(
-      ComputeStream stream,
-      PackedWeights weights,
-      Conv1dBackward a,
-      @Nullable Region partial,
-      int tiles) {
-    Tensor dweight = a.dweight();
-    int columns = (spec.channels() + GROUP_SIZE - 1) / GROUP_SIZE;
-    stream
-        .arguments()
-        .region(partial)
-        .region(Region.ofNullable(dweight))
-        .region(Region.ofNullable(a.dbias()))
-        .value(weights.pitch())
-        .value(dweight == null ? 0L : TensorLayout.stride(dweight, 0))
-        .value(tiles)
-        .value(spec.width())
-        .value(spec.channels())
-        .value(columns)
-        .value(TensorLayout.typeCode(spec.gradientType()))
-        .value(a.accumulate() ? 1 : 0);
-    stream.dispatch(reduce, (long) columns * (spec.width() + 1), 1, 1, GROUP_SIZE);
   }
 }

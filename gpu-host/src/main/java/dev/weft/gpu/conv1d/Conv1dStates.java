@@ -14,27 +14,27 @@ final class Conv1dStates {
   /** Channels are neighbours and aligned: a column is one access. */
   static final int ROWS = 1;
 
-  /** [C, W-1] without gaps, aligned: a work-item's elements are neighbours. */
+  /** [C, W-1] without gaps, aligned: a thread's elements are neighbours. */
   static final int PACKED = 2;
 
   private Conv1dStates() {}
 
   /** The place, strides of slot, channel and column, and the way to reach them. */
-  static void put(Arguments arguments, @Nullable Tensor states, Conv1dProgram program) {
+  static void put(Arguments arguments, @Nullable Tensor states, int width, Conv1dForm form) {
     arguments.region(Region.ofNullable(states));
     for (int d = 0; d < 3; d++) {
       arguments.value(states == null ? 0L : TensorLayout.stride(states, d));
     }
-    arguments.value(mode(states, program));
+    arguments.value(mode(states, width, form));
   }
 
-  private static int mode(@Nullable Tensor states, Conv1dProgram program) {
-    if (states == null || program.vector() == 1) {
+  private static int mode(@Nullable Tensor states, int width, Conv1dForm form) {
+    if (states == null || form.vector() == 1) {
       return SCATTERED;
     }
     int bytes = states.dataType().bytes();
-    int alignment = program.alignment();
-    long history = program.taps() - 1L;
+    int alignment = form.alignment();
+    long history = width - 1L;
     boolean slotsAligned =
         Region.of(states).isAligned(alignment)
             && TensorLayout.stride(states, 0) * bytes % alignment == 0;

@@ -12,6 +12,11 @@ record Conv1dTiles(int items, int tile, int tiles) {
   /** Work-items of a group, as the kernels say. */
   static final int GROUP_SIZE = 128;
 
+  /** As kernels get it. */
+  Conv1dArguments.Cut cut() {
+    return new Conv1dArguments.Cut(tile, tiles, items);
+  }
+
   /** Groups for some tiles and for what comes after them. */
   long groups(int more) {
     return (((long) tiles + more) * items + GROUP_SIZE - 1) / GROUP_SIZE;

@@ -3,6 +3,7 @@ package dev.weft.backend.cuda.conv1d;
 import dev.weft.DataType;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.conv1d.CausalConv1dSpec.Mode;
+import dev.weft.gpu.conv1d.Conv1dForm;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -17,7 +18,8 @@ import org.jspecify.annotations.Nullable;
  * @param width taps
  * @param vector channels of a thread: rows must be aligned to their size
  */
-record Conv1dVariant(Mode mode, @Nullable DataType element, int width, int vector) {
+record Conv1dVariant(Mode mode, @Nullable DataType element, int width, int vector)
+    implements Conv1dForm {
   static final int LEAST_WIDTH = 2;
   static final int MOST_WIDTH = 8;
 
@@ -38,8 +40,8 @@ record Conv1dVariant(Mode mode, @Nullable DataType element, int width, int vecto
         + vector;
   }
 
-  /** How a row's start and pitch must be aligned; 1 where only elements must. */
-  int alignment() {
+  @Override
+  public int alignment() {
     return element == null ? 1 : vector * element.bytes();
   }
 

@@ -47,9 +47,9 @@ class Conv1dKernelsTest {
             sizes.put(
                 variant.kernel(),
                 switch (variant.mode()) {
-                  case FORWARD -> 208;
-                  case UPDATE -> 184;
-                  case BACKWARD -> 248;
+                  case FORWARD -> 224;
+                  case UPDATE -> 192;
+                  case BACKWARD -> 264;
                 }));
     sizes.put(Conv1dVariant.PACK, 56);
     sizes.put(Conv1dVariant.REDUCE, 64);
