@@ -17,6 +17,14 @@
 #include "backward.glsl"
 #include "products.glsl"
 
+#if MATRIX != 0 && TYPE != 0
+// All rows start at multiples of 16 bytes, x, dy and what is kept between stages have less than 2^32 chunks of 16 bytes,
+// and depths (but for numbers of slots) and columns are multiples of the tile's: the host has looked.
+layout(constant_id = 0) const bool WHOLE = false;
+#else
+const bool WHOLE = false;
+#endif
+
 #define RASTER 8 /* tiles of rows that share a tile of columns; as MoeBackwardPass.java has it */
 
 // A tile of the first three stages: {expert, first slot, slots, first column}; expert -1: none. Groups that run
@@ -39,6 +47,9 @@ ivec4 row_tile(uint id, uint64_t experts, uint64_t tiles, uint64_t tile_count, i
     const int token = load_int(a.row_tokens, slot);               \
     return token < 0 ? 0ul : ROW_AT(name, 0, token);              \
   }
+// The number of that token. A slot without one is no row that counts: any will do.
+#define TOKEN_OF(slot) uint(max(load_int(a.row_tokens, slot), 0))
+#define CHUNKS_OF_ROW(name) uint(a.name##_pitch / CHUNK)
 
 #ifdef KERNEL_moe_backward_project
 STORED_ARGUMENTS {
@@ -92,6 +103,10 @@ void main() {
   }
 }
 #endif
+
+// Where a work-item's column of chunks of an operand along k starts.
+#define COLUMN_BYTES uint64_t((column + COLUMN_ALONG_K(GROUP_N, 0) * CHUNK) * 2)
+#define ROW_BYTES uint64_t((row + COLUMN_ALONG_K(GROUP_M, 0) * CHUNK) * 2)
 
 // ---- slots -------------------------------------------------------------------------------------------------------
 
@@ -164,6 +179,25 @@ void main() {
   const int expert = t.x, slot = t.y, count = t.z, column = t.w;
   const int hidden = a.hidden, width = a.width, dy_type = a.dy_type;
   const bool gated = a.gated != 0;
+#if MATRIX != 0 && TYPE != 0
+  if (WHOLE) {
+    FIND_CHUNKS(x_chunks, r, TOKEN_OF(slot + min(r, count - 1)) * CHUNKS_OF_ROW(dy));
+    const uint64_t dy = a.dy, w = ROW_AT(down, expert, ROW_ALONG_K(GROUP_N, 0)) + COLUMN_BYTES;
+    const int64_t step = a.down_pitch * 2;
+    uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
+    clear_sums();
+#define FETCH(k)                          \
+  FETCH_CHUNKS(held_x, dy, x_chunks, k)   \
+  FETCH_LINES(held_w, w + uint64_t((k) * step), step * LINE_STEP(GROUP_N), GROUP_N)
+#define PUT(to)                           \
+  PUT_BY_K(to, held_x, GROUP_M)           \
+  PUT_ALONG_K((to) + SECOND_OPERAND, held_w, GROUP_N)
+    PRODUCT(hidden, FETCH, PUT, multiply_mixed);
+#undef FETCH
+#undef PUT
+  } else
+#endif
+  {
   FIND_ROWS(x_rows, GROUP_M, r, dy_row(slot + r, r < count));
   const Rows w_rows = plain_rows(ROW_AT(down, expert, 0), a.down_pitch, 0ul, 0, hidden, a.down_type);
   uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
@@ -176,6 +210,7 @@ void main() {
   PUT_BY_K(to, held_x, GROUP_M)                                \
   PUT_ALONG_K((to) + SECOND_OPERAND, held_w, GROUP_N)
   PRODUCT(hidden, FETCH, PUT, multiply_mixed);
+  }
   for (FINISHED_PARTS(part)) {
     LEAVE_PART(part);
     EACH_FOUR(r, c) {
@@ -250,6 +285,36 @@ void main() {
   if (t.x < 0) return;
   const int expert = t.x, slot = t.y, count = t.z, column = t.w;
   const int hidden = a.hidden, columns = a.columns, dz_type = a.dz_type;
+#if MATRIX != 0 && TYPE != 0
+  if (WHOLE) {
+    // Gates end where a stage does.
+    FIND_CHUNKS(x_chunks, r, uint(slot + min(r, count - 1)) * CHUNKS_OF_ROW(dz));
+    const int line = ROW_ALONG_K(GROUP_N, 0), gates = a.weight_gates;
+    const uint64_t dz = a.dz, ups = UP_AT(weight, expert, line) + COLUMN_BYTES;
+    const int64_t up_step = a.weight_up_row * 2;
+    uint64_t gate_rows = ups;
+    int64_t gate_step = up_step;
+    if (gates > 0) {
+      gate_rows = GATE_AT(weight, expert, line) + COLUMN_BYTES;
+      gate_step = a.weight_gate_row * 2;
+    }
+    uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
+    clear_sums();
+#define FETCH(k)                                                                                       \
+  FETCH_CHUNKS(held_x, dz, x_chunks, k)                                                                \
+  const bool gate_ = (k) < gates;                                                                      \
+  const int64_t step_ = gate_ ? gate_step : up_step;                                                   \
+  const uint64_t from_ = gate_ ? gate_rows + uint64_t((k) * step_) : ups + uint64_t(((k) - gates) * step_); \
+  FETCH_LINES(held_w, from_, step_ * LINE_STEP(GROUP_N), GROUP_N)
+#define PUT(to)                           \
+  PUT_BY_K(to, held_x, GROUP_M)           \
+  PUT_ALONG_K((to) + SECOND_OPERAND, held_w, GROUP_N)
+    PRODUCT(columns, FETCH, PUT, multiply_mixed);
+#undef FETCH
+#undef PUT
+  } else
+#endif
+  {
   FIND_ROWS(x_rows, GROUP_M, r, r < count ? ROW_AT(dz, 0, slot + r) : 0ul);
   const Rows w_rows = PROJECTION_ROWS(weight, expert, columns);
   uvec4 held_x[HELD_BY_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
@@ -262,6 +327,7 @@ void main() {
   PUT_BY_K(to, held_x, GROUP_M)                                \
   PUT_ALONG_K((to) + SECOND_OPERAND, held_w, GROUP_N)
   PRODUCT(columns, FETCH, PUT, multiply_mixed);
+  }
   for (FINISHED_PARTS(part)) {
     LEAVE_PART(part);
     EACH_FOUR(r, c) {
@@ -309,6 +375,33 @@ void main() {
   const int expert = t.x, row = t.y, column = t.z;
   const int hidden = a.hidden, width = a.width;
   const ivec2 slots = load_int2(a.slot_experts, expert);
+#if MATRIX != 0 && TYPE != 0
+  if (WHOLE) {
+    const uint64_t dy = a.dy + ROW_BYTES;
+    const uint dy_pitch = CHUNKS_OF_ROW(dy), w_pitch = CHUNKS_OF_ROW(activation);
+    uint64_t w = a.activation + COLUMN_BYTES;
+    uvec4 held_x[HELD_ALONG_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
+    clear_sums();
+#define FETCH(k)                                                                                        \
+  FETCH_SLOTS(held_x, GROUP_M, k, slots.y, r_, dy + uint64_t(TOKEN_OF(slots.x + r_) * dy_pitch) * 16ul) \
+  FETCH_SLOTS(held_w, GROUP_N, k, slots.y, r_, w + uint64_t(uint(slots.x + r_) * w_pitch) * 16ul)
+#define PUT(to)                                                \
+  PUT_ALONG_K(to, held_x, GROUP_M)                             \
+  PUT_ALONG_K((to) + SECOND_OPERAND, held_w, GROUP_N)
+#if TYPE == 1
+    if (GIVEN(low)) {
+      w = a.low + COLUMN_BYTES;
+      PRODUCT(slots.y, FETCH, PUT, multiply_along_k);
+      scale_sums(1.0 / LOW_SCALE);
+      w = a.activation + COLUMN_BYTES;
+    }
+#endif
+    PRODUCT(slots.y, FETCH, PUT, multiply_along_k);
+#undef FETCH
+#undef PUT
+  } else
+#endif
+  {
   const Rows x_rows = plain_rows(a.dy, a.dy_pitch, a.row_tokens, slots.x, slots.y, a.dy_type);
   Rows w_rows = plain_rows(a.activation, a.activation_pitch, 0ul, slots.x, slots.y, a.activation_type);
   uvec4 held_x[HELD_ALONG_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
@@ -328,6 +421,7 @@ void main() {
   }
 #endif
   PRODUCT(slots.y, FETCH, PUT, multiply_along_k);
+  }
   for (FINISHED_PARTS(part)) {
     LEAVE_PART(part);
     EACH_FOUR(r, c) {
@@ -360,6 +454,24 @@ void main() {
   const int expert = t.x, row = t.y, column = t.z;
   const int hidden = a.hidden, columns = a.columns;
   const ivec2 slots = load_int2(a.slot_experts, expert);
+#if MATRIX != 0 && TYPE != 0
+  if (WHOLE) {
+    const uint64_t dz = a.dz + ROW_BYTES, x = a.x + COLUMN_BYTES;
+    const uint dz_pitch = CHUNKS_OF_ROW(dz), x_pitch = CHUNKS_OF_ROW(x);
+    uvec4 held_x[HELD_ALONG_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
+    clear_sums();
+#define FETCH(k)                                                                                      \
+  FETCH_SLOTS(held_x, GROUP_M, k, slots.y, r_, dz + uint64_t(uint(slots.x + r_) * dz_pitch) * 16ul) \
+  FETCH_SLOTS(held_w, GROUP_N, k, slots.y, r_, x + uint64_t(TOKEN_OF(slots.x + r_) * x_pitch) * 16ul)
+#define PUT(to)                                                \
+  PUT_ALONG_K(to, held_x, GROUP_M)                             \
+  PUT_ALONG_K((to) + SECOND_OPERAND, held_w, GROUP_N)
+    PRODUCT(slots.y, FETCH, PUT, multiply_along_k);
+#undef FETCH
+#undef PUT
+  } else
+#endif
+  {
   const Rows x_rows = plain_rows(a.dz, a.dz_pitch, 0ul, slots.x, slots.y, a.dz_type);
   const Rows w_rows = plain_rows(a.x, a.x_pitch, a.row_tokens, slots.x, slots.y, a.x_type);
   uvec4 held_x[HELD_ALONG_K(GROUP_M)], held_w[HELD_ALONG_K(GROUP_N)];
@@ -371,6 +483,7 @@ void main() {
   PUT_ALONG_K(to, held_x, GROUP_M)                             \
   PUT_ALONG_K((to) + SECOND_OPERAND, held_w, GROUP_N)
   PRODUCT(slots.y, FETCH, PUT, multiply_along_k);
+  }
   for (FINISHED_PARTS(part)) {
     LEAVE_PART(part);
     EACH_FOUR(r, c) {

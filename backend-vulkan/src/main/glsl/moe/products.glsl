@@ -156,6 +156,20 @@ uvec4 fetch_chunk(uint64_t row, int64_t i, int type, int valid) {
     held[HELD_BY_K(GROUP_N) / 2 + j_] = Words4(at((high) + uint64_t(j_ * (high_step)), k, 16 / CHUNK)).v; \
   }
 
+// Rows along k of such operands: a work-item moves its column of chunks of every LINE_STEP-th row. Those from `base` on
+// lie evenly; those of slots are found by `address`, of row number `r`, and there are none from `end` on.
+#define LINE_STEP(n) (GROUP_SIZE / ((n) / CHUNK))
+#define FETCH_LINES(held, base, step, n)                                                \
+  [[unroll]] for (int j_ = 0; j_ < HELD_ALONG_K(n); j_++) {                             \
+    held[j_] = Words4((base) + uint64_t(j_ * (step))).v;                                \
+  }
+#define FETCH_SLOTS(held, n, k, end, r, address)                                        \
+  [[unroll]] for (int j_ = 0; j_ < HELD_ALONG_K(n); j_++) {                             \
+    const int r = (k) + ROW_ALONG_K(n, j_);                                             \
+    held[j_] = uvec4(0u);                                                               \
+    if (r < (end)) held[j_] = Words4(address).v;                                        \
+  }
+
 // Along k: DEPTH rows, from row k on, of which elements start .. start + n up to `end`.
 #define HELD_ALONG_K(n) (DEPTH * ((n) / CHUNK) / GROUP_SIZE)
 #define ROW_ALONG_K(n, j) ((local_item() + (j) * GROUP_SIZE) / ((n) / CHUNK))

@@ -226,6 +226,34 @@ final class MoeBackwardCases {
                       .build())
               .with(Option.SAVED_Z));
     }
+    for (DataType type : List.of(BF16, F16)) {
+      cases.add(
+          MoeScenario.of(
+                  "whole-tiles-accumulate",
+                  90,
+                  spec(type)
+                      .hidden(128)
+                      .intermediate(128)
+                      .experts(3)
+                      .topK(2)
+                      .gateUpLayout(GateUpLayout.INTERLEAVED)
+                      .sharedIntermediate(128)
+                      .build())
+              .with(Option.ACCUMULATE)
+              .with(Option.SAVED_Z));
+      cases.add(
+          MoeScenario.of(
+              "whole-tiles-relu2",
+              40,
+              spec(type)
+                  .hidden(128)
+                  .intermediate(128)
+                  .experts(3)
+                  .topK(2)
+                  .activation(ExpertActivation.RELU2)
+                  .gradientType(type)
+                  .build()));
+    }
     cases.add(
         MoeScenario.of("empty-experts", 5, spec(F32).experts(60).topK(4).build())
             .with(Option.AUXILIARY));

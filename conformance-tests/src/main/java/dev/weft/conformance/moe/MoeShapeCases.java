@@ -73,6 +73,7 @@ final class MoeShapeCases {
     }
     cases.add(MoeScenario.of("odd-hidden", 9, spec(BF16).hidden(37).intermediate(19).build()));
     wholeTiles(cases);
+    fewRows(cases);
   }
 
   /** Sizes that tiles divide, for kernels that have forms of their own for them: few rows, more. */
@@ -96,6 +97,61 @@ final class MoeShapeCases {
                   .expertBias(true)
                   .build()));
     }
+  }
+
+  /**
+   * Few tokens, in sizes that let kernels read rows in pieces of 16 bytes; asked for y alone, so
+   * that a backend need not sort.
+   */
+  private static void fewRows(List<MoeScenario> cases) {
+    for (DataType type : List.of(F32, BF16, F16)) {
+      for (int tokens : new int[] {1, 3}) {
+        cases.add(few("few-rows", tokens, spec(type).hidden(72).intermediate(40).topK(3)));
+      }
+      cases.add(
+          few(
+              "few-rows-experts-2-to-9",
+              1,
+              spec(type)
+                  .hidden(264)
+                  .intermediate(200)
+                  .experts(16)
+                  .topK(8)
+                  .firstExpert(2)
+                  .localExperts(8)
+                  .activation(ExpertActivation.SWIGLU_CLAMPED)
+                  .gateUpLayout(GateUpLayout.INTERLEAVED)
+                  .expertBias(true)));
+      cases.add(
+          few(
+                  "few-rows-given-duplicates-and-skips",
+                  1,
+                  spec(type)
+                      .hidden(136)
+                      .intermediate(24)
+                      .topK(6)
+                      .activation(ExpertActivation.RELU2)
+                      .router(MoeRouters.given()))
+              .family(Family.ADVERSARIAL)
+              .values("givenIds", Values.each((draw, i) -> draw.below(i / 2, 8) - 1)));
+      cases.add(
+          few("few-rows-token-count-0", 1, spec(type).hidden(72).intermediate(40))
+              .family(Family.ADVERSARIAL)
+              .present(0));
+    }
+    for (DataType type : List.of(BF16, F16)) {
+      for (int tokens : new int[] {1, 8, 33}) {
+        cases.add(
+            few(
+                "few-rows-many-experts",
+                tokens,
+                spec(type).hidden(328).intermediate(184).experts(48).topK(8)));
+      }
+    }
+  }
+
+  private static MoeScenario few(String feature, int tokens, MoeDispatchSpec.Builder spec) {
+    return MoeScenario.of(feature, tokens, spec.build()).with(MoeScenario.Option.BARE);
   }
 
   private static void padding(List<MoeScenario> cases) {

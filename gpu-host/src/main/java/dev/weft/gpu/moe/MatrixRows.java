@@ -45,6 +45,17 @@ public record MatrixRows(@Nullable Region place, long pitch, long expertStride, 
     return new MatrixRows(place, pitch, 0, type);
   }
 
+  /**
+   * Whether kernels for whole tiles take so many rows: each starts at a multiple of 16 bytes, and
+   * their chunks of 16 bytes are counted in 32 bits.
+   */
+  boolean isWhole(long rows) {
+    return place != null
+        && place.isAligned(16)
+        && pitch * type.bytes() % 16 == 0
+        && rows * pitch * type.bytes() / 16 < 1L << 32;
+  }
+
   boolean isPresent() {
     return place != null;
   }

@@ -5,6 +5,7 @@ import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
 import dev.weft.moe.MoeDispatchSpec;
+import org.jspecify.annotations.Nullable;
 
 /** The kernels of a backward pass. */
 final class MoeBackwardKernels {
@@ -18,10 +19,10 @@ final class MoeBackwardKernels {
 
   final MoeBackwardPlan.Tiles planTiles;
   final ComputeKernel project;
-  final ComputeKernel slots;
-  final ComputeKernel inputs;
-  final ComputeKernel downGradient;
-  final ComputeKernel projectionGradient;
+  final Product slots;
+  final Product inputs;
+  final Product downGradient;
+  final Product projectionGradient;
   final ComputeKernel rows;
   final ComputeKernel sharedRows;
   final ComputeKernel tiles;
@@ -31,16 +32,28 @@ final class MoeBackwardKernels {
   final ComputeKernel routerWeights;
   final ComputeKernel routerSums;
 
+  /**
+   * A product of experts.
+   *
+   * @param general for operands of any kind
+   * @param whole for those that are aligned and made of whole tiles; null where the other does
+   */
+  record Product(ComputeKernel general, @Nullable ComputeKernel whole) {
+    ComputeKernel of(boolean isWhole) {
+      return isWhole && whole != null ? whole : general;
+    }
+  }
+
   MoeBackwardKernels(ComputeDevice device, MoeDispatchSpec spec) {
     routerTile = GroupTile.plain(device.traits()).getLast();
     tile = tile(device.traits(), spec);
     planTiles = tiles(device.traits(), spec);
     KernelName products = tile.kernel("moe/backward", PREFIX + "project");
     project = device.kernel(products);
-    slots = device.kernel(products.function(PREFIX + "slots"));
-    inputs = device.kernel(products.function(PREFIX + "inputs"));
-    downGradient = device.kernel(products.function(PREFIX + "down_gradient"));
-    projectionGradient = device.kernel(products.function(PREFIX + "projection_gradient"));
+    slots = product(device, products.function(PREFIX + "slots"));
+    inputs = product(device, products.function(PREFIX + "inputs"));
+    downGradient = product(device, products.function(PREFIX + "down_gradient"));
+    projectionGradient = product(device, products.function(PREFIX + "projection_gradient"));
     KernelName lists = KernelName.of("moe/backward_rows", PREFIX + "rows");
     rows = device.kernel(lists);
     sharedRows = device.kernel(lists.function(PREFIX + "shared_rows"));
@@ -51,6 +64,11 @@ final class MoeBackwardKernels {
     dx = device.kernel(router.function(PREFIX + "dx"));
     routerWeights = device.kernel(router.function(PREFIX + "router_weights"));
     routerSums = device.kernel(router.function(PREFIX + "router_sums"));
+  }
+
+  private Product product(ComputeDevice device, KernelName name) {
+    return new Product(
+        device.kernel(name), tile.hasFormForWhole() ? device.kernel(name.with("WHOLE", 1)) : null);
   }
 
   private static GroupTile tile(ComputeTraits traits, MoeDispatchSpec spec) {

@@ -166,6 +166,11 @@ final class MoeBackwardPass extends MoeBackwardStages {
     stream.dispatch(kernel, groups, 1, 1, tile.groupSize());
   }
 
+  /** Whether tiles divide a product with weights, whose rows are aligned. */
+  private boolean isWhole(BackwardExperts e, int columns, int depth) {
+    return e.weights().isAligned() && columns % tile.columns() == 0 && depth % tile.depth() == 0;
+  }
+
   private int columnTiles(int columns) {
     return (int) cut(columns, tile.columns());
   }
@@ -212,7 +217,8 @@ final class MoeBackwardPass extends MoeBackwardStages {
         .value(e.width())
         .value(spec.activation().isGated() ? 1 : 0)
         .value(columnTiles);
-    dispatchSlots(kernels.slots, e, columnTiles);
+    boolean whole = isWhole(e, e.width(), spec.hidden()) && MatrixRows.of(dy).isWhole(plan.tokens);
+    dispatchSlots(kernels.slots.of(whole), e, columnTiles);
   }
 
   @Override
@@ -223,7 +229,11 @@ final class MoeBackwardPass extends MoeBackwardStages {
     ProjectionRows.of(e.weights()).put(arguments);
     slotDx(e.slotDx()).put(arguments);
     arguments.value(spec.hidden()).value(e.projected()).value(columnTiles);
-    dispatchSlots(kernels.inputs, e, columnTiles);
+    boolean whole =
+        isWhole(e, spec.hidden(), e.projected())
+            && (!e.weights().isGated() || e.width() % tile.depth() == 0)
+            && dz.isWhole(e.lists().rows);
+    dispatchSlots(kernels.inputs.of(whole), e, columnTiles);
   }
 
   @Override
@@ -233,7 +243,12 @@ final class MoeBackwardPass extends MoeBackwardStages {
     activation.put(arguments);
     low.put(arguments);
     e.downGradient().put(arguments);
-    dispatchWeights(kernels.downGradient, arguments, e.count(), spec.hidden(), e.width());
+    boolean whole =
+        isWhole(e, e.width(), 0)
+            && spec.hidden() % tile.rows() == 0
+            && MatrixRows.of(dy).isWhole(plan.tokens)
+            && activation.isWhole(e.lists().rows);
+    dispatchWeights(kernels.downGradient.of(whole), arguments, e.count(), spec.hidden(), e.width());
   }
 
   @Override
@@ -242,7 +257,13 @@ final class MoeBackwardPass extends MoeBackwardStages {
     dz.put(arguments);
     MatrixRows.of(x).put(arguments);
     e.projectionGradient().put(arguments);
-    dispatchWeights(kernels.projectionGradient, arguments, e.count(), e.projected(), spec.hidden());
+    boolean whole =
+        isWhole(e, spec.hidden(), 0)
+            && e.width() % tile.rows() == 0
+            && MatrixRows.of(x).isWhole(plan.tokens)
+            && dz.isWhole(e.lists().rows);
+    dispatchWeights(
+        kernels.projectionGradient.of(whole), arguments, e.count(), e.projected(), spec.hidden());
   }
 
   /** A group for each tile of the gradients of experts' weights. */
