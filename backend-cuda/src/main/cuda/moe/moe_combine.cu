@@ -1,6 +1,6 @@
 // y[t] = sum over slots, in slot order, of weight * out[slot], plus the shared expert's part, times sigmoid(gate) if
 // it is gated. F32 sums, one rounding. Slots whose expert is not local are skipped, so their rows are never read.
-// A thread owns 16 bytes of a token's row; the rows of its slots are asked for four at a time.
+// A thread owns 16 bytes of a token's row; the rows of its slots are asked for eight at a time.
 #include "../common/overlap.cuh"
 #include "experts.cuh"
 
@@ -28,14 +28,36 @@ struct CombineArguments {
   int aligned;  // rows of y lie at multiples of 16 bytes
 };
 
+// The routing of some slots of a token. It was there before this launch could begin, so it is read before the wait for
+// the rows: launches ahead let their successors start only after they have waited for what came before them.
+template <int kCount>
+struct Slots {
+  int expert[kCount];
+  float weight[kCount];
+
+  __device__ __forceinline__ void load(const int* ids, const float* weights, int from, int topK) {
+#pragma unroll
+    for (int i = 0; i < kCount; i++) {
+      expert[i] = from + i < topK ? ids[from + i] : -1;
+      weight[i] = from + i < topK ? weights[from + i] : 0.0f;
+    }
+  }
+};
+
 template <class E, int V>
 __device__ __forceinline__ void combine(const CombineArguments& a) {
-  wait_for_predecessor();
-  allow_successor();
+  constexpr int kAhead = 8;
   const int columnBlocks = gridDim.x / a.tokens;
   const int token = blockIdx.x / columnBlocks;
   const int column = (blockIdx.x % columnBlocks * blockDim.x + threadIdx.x) * V;
-  if (token >= presentTokens(a.tokenCount, a.firstToken, a.tokens) || column >= a.hidden) return;
+  const int* ids = a.ids + token * a.idPitch;
+  const float* weights = a.weights + token * a.weightPitch;
+  const int present = presentTokens(a.tokenCount, a.firstToken, a.tokens);
+  Slots<kAhead> slots;
+  slots.load(ids, weights, 0, a.topK);
+  wait_for_predecessor();
+  allow_successor();
+  if (token >= present || column >= a.hidden) return;
   float sum[V];
 #pragma unroll
   for (int i = 0; i < V; i++) sum[i] = 0.0f;
@@ -45,21 +67,18 @@ __device__ __forceinline__ void combine(const CombineArguments& a) {
 #pragma unroll
     for (int i = 0; i < V; i++) sum[i] = fmaf(weight, v[i], sum[i]);
   };
-  const int* ids = a.ids + token * a.idPitch;
-  const float* weights = a.weights + token * a.weightPitch;
-  constexpr int kAhead = 4;
   for (int k = 0; k < a.topK; k += kAhead) {
+    if (k > 0) slots.load(ids, weights, k, a.topK);
     Row<E, V> rows[kAhead];
     bool local[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
-      int e = k + i < a.topK ? ids[k + i] : -1;
-      local[i] = e >= a.firstExpert && e < a.firstExpert + a.localExperts;
+      local[i] = slots.expert[i] >= a.firstExpert && slots.expert[i] < a.firstExpert + a.localExperts;
       if (local[i]) rows[i].template load<false>(a.out, (i64{token} * a.topK + k + i) * a.outPitch + column, 0);
     }
 #pragma unroll
     for (int i = 0; i < kAhead; i++) {
-      if (local[i]) add(rows[i], weights[k + i]);
+      if (local[i]) add(rows[i], slots.weight[i]);
     }
   }
   if (a.shared != nullptr) {

@@ -3,8 +3,12 @@
 // the counts of all experts, where each local expert's rows start, and the tile lists (experts.cuh).
 //
 // Up to 4096 slots, one block does it all: each of 32 warps counts the experts of a run of slots, 32 at a time,
-// lanes with the same expert finding one another by match; the counts of the warps are summed expert by expert, those
-// of the experts scanned; then each warp goes through its slots again and knows where every one goes. A warp reads its slots once, all at once.
+// lanes with the same expert finding one another by match, and each slot keeps how many before it in the run have its
+// expert; the counts of the warps are summed expert by expert, those of the experts scanned; then every slot's place is
+// known. A warp reads its slots once, all at once.
+//
+// Of those, up to 128 without counts or tile lists to write take a shorter way: a slot's place is how many slots come
+// before it, and an expert's start how many have lower experts; a thread counts each by looking at all of them.
 //
 // Beyond: moe_sort_count counts by blocks of 1024 slots, moe_sort_scan sums and scans in one block, moe_sort_place
 // places as above, 8 warps to a block.
@@ -23,7 +27,7 @@ constexpr int kBlockWarps = kBlockThreads / 32;
 constexpr int kBlockSlots = 1024;
 constexpr int kRunOfOneBlock = 4;
 constexpr int kMostExperts = 1024;
-constexpr int kItemCounters = 2;
+constexpr int kFewSlots = 128;
 constexpr unsigned kAll = 0xffffffffu;
 
 struct SortArguments {
@@ -36,7 +40,7 @@ struct SortArguments {
   int4* projectTiles;
   int4* downTiles;
   int* blockCounts;       // [blocks, E]: first counts, then where a block's slots of an expert start within it
-  int* itemCounters;      // null, or [2] that become 0
+  int* zeroed;            // [zeroedCount] that become 0
   i64 idPitch;
   int firstToken;
   int tokens;
@@ -49,6 +53,7 @@ struct SortArguments {
   int downRows;
   int fillsTail;
   int blocks;
+  int zeroedCount;
 };
 
 // The expert of a slot, or -1.
@@ -70,6 +75,7 @@ struct Run {
   int from;
   int to;
   int expert[kMost];
+  int before[kMost];  // slots of the run before this one with its expert, once they are counted
 
   // At most 32 kMost slots.
   __device__ __forceinline__ Run(const SortArguments& a, int from, int to, int present) : from(from), to(to) {
@@ -82,38 +88,36 @@ struct Run {
 
   // Adds the run to a warp's counters. All lanes call it.
   template <class Counter>
-  __device__ __forceinline__ void count(Counter* counters) const {
+  __device__ __forceinline__ void count(Counter* counters) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < kMost; i++) {
       if (from + i * 32 >= to) return;
       unsigned same = __match_any_sync(kAll, expert[i]);
+      int earlier = expert[i] >= 0 ? counters[expert[i]] : 0;
+      before[i] = earlier + __popc(same & ((1u << lane) - 1));
+      __syncwarp();
       if (expert[i] >= 0 && lane == __ffs(same) - 1) {
-        counters[expert[i]] = static_cast<Counter>(counters[expert[i]] + __popc(same));
+        counters[expert[i]] = static_cast<Counter>(earlier + __popc(same));
       }
       __syncwarp();
     }
   }
 
-  // Places the run; counters hold where the warp's next slot of each expert goes, less start(expert).
+  // Places the run, which was counted; counters hold where its first slot of each expert goes, less start(expert).
   template <class Counter, class Start>
-  __device__ __forceinline__ void place(const SortArguments& a, Counter* counters, Start start) const {
+  __device__ __forceinline__ void place(const SortArguments& a, const Counter* counters, Start start) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < kMost; i++) {
-      if (from + i * 32 >= to) return;
       const int slot = from + i * 32 + lane;
       const int e = expert[i];
-      unsigned same = __match_any_sync(kAll, e);
       int row = -1;
       if (e >= 0 && isLocal(a, e)) {
-        row = start(e) + counters[e] + __popc(same & ((1u << lane) - 1));
+        row = start(e) + counters[e] + before[i];
         if (a.permutation != nullptr) a.permutation[row] = slot;
       }
       if (a.inverse != nullptr && slot < to) a.inverse[slot] = row;
-      __syncwarp();
-      if (e >= 0 && lane == __ffs(same) - 1) counters[e] = static_cast<Counter>(counters[e] + __popc(same));
-      __syncwarp();
     }
   }
 };
@@ -171,7 +175,7 @@ __device__ __forceinline__ void listTiles(ScanShared& s, int4* list, int rows, i
 __device__ __forceinline__ void finishScan(const SortArguments& a, ScanShared& s, int count) {
   const int e = threadIdx.x;
   if (a.counts != nullptr && e < a.experts) a.counts[e] = count;
-  if (a.itemCounters != nullptr && e < kItemCounters) a.itemCounters[e] = 0;
+  for (int i = e; i < a.zeroedCount; i += kScanThreads) a.zeroed[i] = 0;
   // Thread i takes the local expert i from the thread that counted it.
   s.tile[e] = count;
   __syncthreads();
@@ -192,6 +196,44 @@ __device__ __forceinline__ void finishScan(const SortArguments& a, ScanShared& s
   }
 }
 
+// At most kFewSlots slots, by a block of kScanThreads.
+__device__ __forceinline__ void sortFew(const SortArguments& a, int present) {
+  __shared__ __align__(16) int order[kFewSlots];  // by local expert, then slot; slots without one come last
+  const int t = threadIdx.x;
+  constexpr int kLast = kMostExperts * kFewSlots;
+  if (t < kFewSlots) {
+    int e = expertOf(a, t, present);
+    order[t] = (e >= 0 && isLocal(a, e) ? (e - a.firstExpert) * kFewSlots : kLast) + t;
+  }
+  for (int i = t; i < a.zeroedCount; i += kScanThreads) a.zeroed[i] = 0;
+  __syncthreads();
+  auto before = [&](int place) {
+    int count = 0;
+    for (int i = 0; i < a.slots; i += 4) {
+      int4 four = *reinterpret_cast<const int4*>(order + i);
+      count += (four.x < place) + (four.y < place) + (four.z < place) + (four.w < place);
+    }
+    return count;
+  };
+  if (t < a.slots) {
+    const bool local = order[t] < kLast;
+    const int row = before(order[t]);
+    if (a.permutation != nullptr) {
+      if (local) {
+        a.permutation[row] = t;
+      } else if (a.fillsTail) {
+        a.permutation[row] = -1;
+      }
+    }
+    if (a.inverse != nullptr) a.inverse[t] = local ? row : -1;
+  }
+  if (a.offsets != nullptr && t >= kFewSlots) {
+    for (int e = t - kFewSlots; e <= a.localExperts; e += kScanThreads - kFewSlots) {
+      a.offsets[e] = before(e * kFewSlots);
+    }
+  }
+}
+
 }  // namespace
 
 // One block; shared memory: [32, E] counters.
@@ -202,22 +244,32 @@ extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_one_block
   __shared__ ScanShared s;
   const int warp = threadIdx.x / 32;
   const int present = presentTokens(a.tokenCount, a.firstToken, a.tokens);
+  if (a.slots <= kFewSlots && a.counts == nullptr && a.projectTiles == nullptr && a.downTiles == nullptr) {
+    sortFew(a, present);
+    return;
+  }
   const int run = (a.slots + kScanThreads - 1) / kScanThreads * 32;  // slots of a warp, at most 32 kRunOfOneBlock
   const int warps = run == 0 ? 0 : (a.slots + run - 1) / run;
-  for (int i = threadIdx.x; i < warps * a.experts; i += kScanThreads) counters[i] = 0;
-  __syncthreads();
   const int from = min(warp * run, a.slots);
   const int to = min(from + run, a.slots);
   unsigned short* own = counters + warp * a.experts;
-  const Run<kRunOfOneBlock> slots(a, from, to, present);
+  Run<kRunOfOneBlock> slots(a, from, to, present);  // asked for before there is something else to wait for
+  for (int i = threadIdx.x; i < warps * a.experts; i += kScanThreads) counters[i] = 0;
+  __syncthreads();
   slots.count(own);
   __syncthreads();
   int count = 0;
   if (threadIdx.x < a.experts) {
-    for (int w = 0; w < warps; w++) {
-      int c = counters[w * a.experts + threadIdx.x];
-      counters[w * a.experts + threadIdx.x] = static_cast<unsigned short>(count);
-      count += c;
+    unsigned short* column = counters + threadIdx.x;
+    for (int w = 0; w < warps; w += 8) {  // loads first: they do not wait for one another
+      int c[8];
+#pragma unroll
+      for (int i = 0; i < 8; i++) c[i] = w + i < warps ? column[(w + i) * a.experts] : 0;
+#pragma unroll
+      for (int i = 0; i < 8; i++) {
+        if (w + i < warps) column[(w + i) * a.experts] = static_cast<unsigned short>(count);
+        count += c[i];
+      }
     }
   }
   finishScan(a, s, count);
@@ -290,7 +342,7 @@ extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_place(__gri
   const int run = kBlockSlots / kBlockWarps;
   const int from = min(static_cast<int>(blockIdx.x) * kBlockSlots + warp * run, a.slots);
   const int to = min(from + run, a.slots);
-  const Run<kBlockSlots / kBlockThreads> slots(a, from, to, present);
+  Run<kBlockSlots / kBlockThreads> slots(a, from, to, present);
   slots.count(counters[warp]);
   __syncthreads();
   for (int e = threadIdx.x; e < a.experts; e += kBlockThreads) {

@@ -60,9 +60,10 @@ struct Arguments {  // as HopperExperts.java writes it
   int upFirst;             // in the groups of 8 rows up comes before gate
   float alpha;
   float limit;
+  int askedSteps;          // of the first items' weights, for which the L2 is asked; ExpertStream
+  // Not for ExpertStream:
   int stride;              // blocks b and b + stride begin itemsOfBlock * stride items apart
   int itemsOfBlock;        // the most that a block takes
-  int askedSteps;          // steps of the first items' weights that the L2 is asked for while the sort runs
   int overlapped;          // the launch starts before its predecessor, whose results are `rows`, has ended
 };
 
@@ -222,26 +223,6 @@ struct ExpertGemm {
   }
   __device__ __forceinline__ int steps() const { return (a.depth + 64 * kSlabs - 1) / (64 * kSlabs); }
 
-  // While the sort runs: asks the L2 for the first items' weights, as they are if every expert has one tile of rows. If
-  // not, the blocks together will want nearly the same ones.
-  __device__ __forceinline__ void askForWeights() const {
-    int expert = blockIdx.x / a.weightTiles, tile = blockIdx.x % a.weightTiles;
-    if (expert >= a.experts) return;
-    for (int step = 0; step < min(a.askedSteps, steps()); step++) {
-      for (int s = 0; s < kSlabs; s++) {
-        int k = (step * kSlabs + s) * 64;
-        if constexpr (kPaired) {
-          prefetch_box(&a.weights, k, tile * 128, expert);
-          prefetch_box(&a.upWeights, k, tile * 128, expert);
-        } else if constexpr (kGated) {
-          prefetch_box(&a.weights, k, 0, 0, tile * (S::kWeightRows / 16), expert);
-        } else {
-          prefetch_box(&a.weights, k, tile * S::kWeightRows, expert);
-        }
-      }
-    }
-  }
-
   __device__ __forceinline__ void bringWeights() {
     if ((threadIdx.x & 31) != 0) return;
     Item item{};
@@ -357,12 +338,11 @@ struct ExpertGemm {
 
   using Sums = float[kBlocks][kTokens / 2];
 
-  // All steps of an item with kN columns of tokens. The columns beyond the item's rows multiply whatever lies there;
+  // All `last` steps of an item with kN columns of tokens. The columns beyond the item's rows multiply whatever lies there;
   // they are not stored.
   template <int kN>
-  __device__ __forceinline__ void multiply(Sums& d, Ring& ring, int group) {
+  __device__ __forceinline__ void multiply(Sums& d, Ring& ring, int group, int last) {
     uint32_t release = 0;
-    int last = steps();
     for (int step = 0; step < last; step++) {
       barrier_wait(full(ring.stage), ring.parity);
       async_proxy_fence();
@@ -493,14 +473,14 @@ struct ExpertGemm {
 
   // The fewest columns, in steps of 16, that hold the item's rows.
   template <int kN>
-  __device__ __forceinline__ void multiplyAtLeast(int rows, Sums& d, Ring& ring, int group) {
+  __device__ __forceinline__ void multiplyAtLeast(int rows, Sums& d, Ring& ring, int group, int last) {
     if constexpr (kN >= kTokens) {
-      multiply<kTokens>(d, ring, group);
+      multiply<kTokens>(d, ring, group, last);
     } else {
       if (rows <= kN) {
-        multiply<kN>(d, ring, group);
+        multiply<kN>(d, ring, group, last);
       } else {
-        multiplyAtLeast<(kN < 16 ? 2 * kN : kN + 16)>(rows, d, ring, group);
+        multiplyAtLeast<(kN < 16 ? 2 * kN : kN + 16)>(rows, d, ring, group, last);
       }
     }
   }
@@ -533,7 +513,7 @@ struct ExpertGemm {
     for (Items items = firstItem<false>(); items.number < items.end; nextItem<false>(items)) {
       locate(items.number, item);
       Sums d;
-      multiplyAtLeast<(kTokens <= 64 ? 8 : 32)>(item.rows, d, ring, group);
+      multiplyAtLeast<(kTokens <= 64 ? 8 : 32)>(item.rows, d, ring, group, steps());
 #pragma unroll
       for (int b = 0; b < kBlocks; b++) pin(d[b]);
       if constexpr (kSplit) {
@@ -548,7 +528,6 @@ struct ExpertGemm {
   __device__ __forceinline__ void run() {
     if (threadIdx.x == 0) {
       prefetch_map(&a.weights);
-      askForWeights();
       for (int s = 0; s < kStages; s++) {
         barrier_init(full(s), kDense ? 2 : kGatherThreads + 1);
         barrier_init(empty(s), 8);

@@ -1,10 +1,12 @@
 // The entry points of experts on Hopper. HopperExperts.java names them, HopperTile.java has the same shapes and picks
 // one for a launch.
 //
+//   moe_hopper_both_ELEMENT_SHAPE             both projections of gated experts, where reading weights takes the time
 //   moe_hopper_{project,down}_ELEMENT_SHAPE   project: gate and up with their activation; down: one product, which is
 //                                             also the first projection where the activation has no gate (RELU2)
 //   moe_hopper_sort_rows                      rows of x in sorted order, for projections that do not gather
 #include "expert_gemm.cuh"
+#include "expert_stream.cuh"
 
 using namespace weft;
 using namespace weft::experts;
@@ -21,20 +23,30 @@ extern __shared__ __align__(1024) unsigned char sharedMemory[];
 #define GATHERED(ELEMENT, E, TEXT, SHAPE)                    \
   EXPERTS(project_##ELEMENT, E, true, false, TEXT, SHAPE)    \
   EXPERTS(down_##ELEMENT, E, false, true, TEXT, SHAPE)
+#define STREAMED(ELEMENT, E, TEXT, SHAPE)                                                                          \
+  extern "C" __global__ void __launch_bounds__(kThreads, 1)                                                        \
+      moe_hopper_both_##ELEMENT##_##TEXT(const __grid_constant__ StreamArguments a) {                              \
+    uint32_t shared = shared_address(sharedMemory);                                                                \
+    ExpertStream<E, SHAPE> stream{a, {a.project, shared, nullptr}, {a.down, shared, nullptr}, sharedMemory};       \
+    stream.run();                                                                                                  \
+  }                                                                                                                \
+  EXPERTS(down_##ELEMENT, E, false, true, TEXT, SHAPE)
 #define DENSE(ELEMENT, E, TEXT, SHAPE)                       \
   EXPERTS(project_##ELEMENT, E, true, true, TEXT, SHAPE)     \
   EXPERTS(down_##ELEMENT, E, false, true, TEXT, SHAPE)
 
 using Split16 = Shape<1, 16, 4, 5, true>;
 using Few32 = Shape<1, 32, 2, 5>;
+using Few48 = Shape<1, 48, 2, 4>;
 using Wide64 = Shape<2, 64, 1, 5>;
 using Wide128 = Shape<2, 128, 1, 4>;
 using Dense160 = Shape<2, 160, 1, 3>;
 
 #define ALL(ELEMENT, E)                    \
-  GATHERED(ELEMENT, E, split16, Split16)   \
-  GATHERED(ELEMENT, E, few32, Few32)       \
-  GATHERED(ELEMENT, E, wide64, Wide64)     \
+  STREAMED(ELEMENT, E, split16, Split16)   \
+  STREAMED(ELEMENT, E, few32, Few32)       \
+  STREAMED(ELEMENT, E, few48, Few48)       \
+  STREAMED(ELEMENT, E, wide64, Wide64)     \
   GATHERED(ELEMENT, E, wide128, Wide128)   \
   DENSE(ELEMENT, E, dense160, Dense160)
 ALL(bf16, Bf16)

@@ -18,7 +18,9 @@ import java.util.Optional;
  * tensor. JCuda lacks the call. Encoding takes no device time and needs no context.
  */
 public final class TensorMaps {
-  private static final int MAP_BYTES = 128;
+  /** Of an encoded map. */
+  public static final int MAP_BYTES = 128;
+
   private static final int MAP_ALIGNMENT = 64;
   private static final int INTERLEAVE_NONE = 0;
 

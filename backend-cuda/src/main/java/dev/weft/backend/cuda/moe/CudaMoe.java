@@ -108,15 +108,24 @@ public final class CudaMoe implements MoeKernel {
 
   /** Counters of work, then the counts of the sort's blocks. */
   private static long sortBytes(long slots, int experts) {
-    return SlotSort.ITEM_COUNTERS * Integer.BYTES + SlotSort.blockCountBytes(slots, experts);
+    return counterBytes(experts) + counterBytes(1) + SlotSort.blockCountBytes(slots, experts);
+  }
+
+  /** Of some experts; the shared one's follow those of the local ones. */
+  private static long counterBytes(int experts) {
+    return (long) ExpertWork.counters(experts) * Integer.BYTES;
   }
 
   private static long counters(MoePlan plan, long scratch) {
     return scratch + plan.blockCounts;
   }
 
-  private static long blockCounts(MoePlan plan, long scratch) {
-    return counters(plan, scratch) + SlotSort.ITEM_COUNTERS * Integer.BYTES;
+  private long sharedCounters(MoePlan plan, long scratch) {
+    return counters(plan, scratch) + counterBytes(spec.localExperts());
+  }
+
+  private long blockCounts(MoePlan plan, long scratch) {
+    return sharedCounters(plan, scratch) + counterBytes(1);
   }
 
   /** The sort of all slots, for what the caller is given where groups are sorted one by one. */
@@ -143,6 +152,7 @@ public final class CudaMoe implements MoeKernel {
         0,
         0,
         blockCounts(plan, scratch),
+        0,
         0);
   }
 
@@ -202,7 +212,8 @@ public final class CudaMoe implements MoeKernel {
             rows.downTiles(),
             tiling.downRows(),
             blockCounts(plan, scratch),
-            counters(plan, scratch)));
+            counters(plan, scratch),
+            ExpertWork.counters(spec.localExperts()) + ExpertWork.counters(1)));
     ExpertWork work =
         new ExpertWork(
             spec,
@@ -221,9 +232,10 @@ public final class CudaMoe implements MoeKernel {
             TensorArguments.address(z),
             z == null ? 0 : TensorLayout.stride(z, 0),
             zRows == 0 ? 0 : zRows + (long) first * spec.topK() * Integer.BYTES,
+            routed.ids() + first * routed.idPitch() * Integer.BYTES,
+            routed.idPitch(),
             counters(plan, scratch));
-    chosen.kernels.project(stream, work, tiling);
-    chosen.kernels.down(stream, work, tiling);
+    chosen.kernels.enqueue(stream, work, tiling);
     ExpertWeights shared = weights.shared();
     if (shared != null) {
       shared(stream, shared, work, plan, scratch);
@@ -255,9 +267,10 @@ public final class CudaMoe implements MoeKernel {
             0,
             0,
             0,
-            0);
-    chosen.kernels.project(stream, work, chosen.tiling);
-    chosen.kernels.down(stream, work, chosen.tiling);
+            0,
+            0,
+            sharedCounters(plan, scratch));
+    chosen.kernels.enqueue(stream, work, chosen.tiling);
   }
 
   private record Chosen(ExpertKernels kernels, ExpertKernels.Tiling tiling) {}

@@ -23,9 +23,6 @@ interface ExpertKernels {
    */
   Optional<Tiling> tiling(ExpertShape shape);
 
-  /** Enqueues the first projection and the activation. */
-  void project(CudaStream stream, ExpertWork work, Tiling tiling);
-
-  /** Enqueues the second projection. */
-  void down(CudaStream stream, ExpertWork work, Tiling tiling);
+  /** Enqueues the first projection with the activation, and the second. */
+  void enqueue(CudaStream stream, ExpertWork work, Tiling tiling);
 }

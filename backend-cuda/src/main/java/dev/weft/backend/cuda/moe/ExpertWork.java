@@ -25,8 +25,9 @@ import dev.weft.moe.MoeDispatchSpec;
  * @param z where to save the projection, or 0
  * @param zPitch of z
  * @param zRows [tokens * topK] I32, the row of z by slot; 0 where rows of z are the sorted rows
- * @param counters {@link SlotSort#ITEM_COUNTERS} I32 that the sort set to 0, for kernels whose
- *     blocks take work as they become free; 0 for none
+ * @param ids [tokens, topK] I32, from which the rows were sorted
+ * @param idPitch of ids
+ * @param counters {@link #counters} I32 that the sort set to 0
  */
 record ExpertWork(
     MoeDispatchSpec spec,
@@ -45,16 +46,34 @@ record ExpertWork(
     long z,
     long zPitch,
     long zRows,
+    long ids,
+    long idPitch,
     long counters) {
+  private static final int QUEUES = 2;
 
-  /** One int, 0 when the first projection starts; 0 for none. */
+  /** How many counters kernels of so many experts may use. */
+  static int counters(int experts) {
+    return QUEUES + experts;
+  }
+
+  /** One int: work items of the first projection, or of both, that blocks took. */
   long projectCounter() {
     return counters;
   }
 
-  /** One int, 0 when the second projection starts; 0 for none. */
+  /** One int: work items of the second projection that blocks took. */
   long downCounter() {
-    return counters == 0 ? 0 : counters + Integer.BYTES;
+    return counters + Integer.BYTES;
+  }
+
+  /** An int for each expert, for kernels of both projections. */
+  long doneCounters() {
+    return counters + QUEUES * Integer.BYTES;
+  }
+
+  /** Slots that were sorted; none for the shared expert. */
+  int slots() {
+    return isShared() ? 0 : tokens * spec.topK();
   }
 
   DataType type() {

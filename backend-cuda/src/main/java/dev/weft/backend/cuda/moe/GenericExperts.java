@@ -84,7 +84,12 @@ final class GenericExperts implements ExpertKernels {
   }
 
   @Override
-  public void project(CudaStream stream, ExpertWork work, Tiling tiling) {
+  public void enqueue(CudaStream stream, ExpertWork work, Tiling tiling) {
+    project(stream, work, tiling);
+    down(stream, work, tiling);
+  }
+
+  private void project(CudaStream stream, ExpertWork work, Tiling tiling) {
     Variant variant = variant(tiling.projectRows());
     ExpertWeights weights = work.weights();
     int columns = weights.isGated() ? 2 * roundedUp(weights.width(), 8) : weights.width();
@@ -125,8 +130,7 @@ final class GenericExperts implements ExpertKernels {
     launch(stream, variant.project, variant.tile, mostTiles, columns);
   }
 
-  @Override
-  public void down(CudaStream stream, ExpertWork work, Tiling tiling) {
+  private void down(CudaStream stream, ExpertWork work, Tiling tiling) {
     Variant variant = variant(tiling.downRows());
     ExpertWeights weights = work.weights();
     int mostTiles = mostTiles(work, tiling.downRows());

@@ -36,9 +36,6 @@ final class HopperExperts implements ExpertKernels {
   private static final int NO_ACTIVATION = -1;
   private static final int VECTOR = 8; // elements of 16 bytes
 
-  /** Rows an expert on average with which hardly any has none: one in twenty, if drawn evenly. */
-  private static final long SURE_ROWS = 3;
-
   /** Items are counted in 32 bits. */
   private static final long MOST_COUNTED = Integer.MAX_VALUE / 2;
 
@@ -51,7 +48,10 @@ final class HopperExperts implements ExpertKernels {
   private final Map<HopperTile, Loaded> loaded;
   private final KernelFunction sortRows;
 
-  private record Loaded(KernelFunction project, KernelFunction down) {}
+  /**
+   * gated: the first projection of gated experts, or both; product: one projection without gate.
+   */
+  private record Loaded(KernelFunction gated, KernelFunction product) {}
 
   /** What distinguishes the two projections for a kernel. */
   private record Product(
@@ -100,12 +100,12 @@ final class HopperExperts implements ExpertKernels {
     }
     Map<HopperTile, Loaded> loaded = new EnumMap<>(HopperTile.class);
     for (HopperTile tile : HopperTile.values()) {
-      Optional<KernelFunction> project = device.findKernel(tile.project(type));
-      Optional<KernelFunction> down = device.findKernel(tile.down(type));
-      if (project.isEmpty() || down.isEmpty()) {
+      Optional<KernelFunction> gated = device.findKernel(tile.gated(type));
+      Optional<KernelFunction> product = device.findKernel(tile.down(type));
+      if (gated.isEmpty() || product.isEmpty()) {
         return Optional.empty();
       }
-      loaded.put(tile, new Loaded(project.get(), down.get()));
+      loaded.put(tile, new Loaded(gated.get(), product.get()));
     }
     return Optional.of(new HopperExperts(device, maps.get(), type, loaded, sortRows.get()));
   }
@@ -137,109 +137,85 @@ final class HopperExperts implements ExpertKernels {
   }
 
   @Override
-  public void project(CudaStream stream, ExpertWork work, Tiling tiling) {
+  public void enqueue(CudaStream stream, ExpertWork work, Tiling tiling) {
     ExpertWeights weights = work.weights();
     HopperTile tile =
-        HopperTile.ofProject(
-            work.rows().mostRows(), weights.experts(), weights.width(), multiprocessors);
-    Loaded kernels = kernels(tile);
-    boolean gated = weights.isGated();
-    // The kernel of one product never gathers.
-    boolean sorted = !work.isShared() && (tile.isDense() || !gated);
-    if (sorted) {
-      sortRows(stream, work);
-    }
-    try (Arena arena = Arena.ofConfined()) {
-      MemorySegment up =
-          one(
-              arena,
-              tile,
-              weights.up(),
-              weights.hidden(),
-              weights.width(),
-              weights.experts(),
-              gated ? tile.weightRows() / 2 : tile.weightRows());
-      enqueue(
-          stream,
-          gated ? kernels.project : kernels.down,
-          tile,
-          work,
-          arena,
-          new Product(
-              gated ? gate(arena, work, tile) : up,
-              up,
-              sorted ? work.out() : work.x(),
-              sorted ? work.outPitch() : work.xPitch(),
-              sorted ? work.rows().mostRows() : work.tokens(),
-              sorted ? 0 : work.rows().permutation(),
-              0,
-              work.act(),
-              work.actPitch(),
-              weights.hidden(),
-              weights.width(),
-              tile.weightTiles(weights.width(), gated),
-              gated ? weights.gateBias() : weights.upBias(),
-              gated ? weights.upBias() : WeightRows.NONE,
-              MoeCodes.activation(work.spec().activation()),
-              gated && RowStructures.address(weights.up()) < RowStructures.address(weights.gate()),
-              false));
-    }
-  }
-
-  @Override
-  public void down(CudaStream stream, ExpertWork work, Tiling tiling) {
-    ExpertWeights weights = work.weights();
-    HopperTile tile =
-        HopperTile.ofDown(
+        HopperTile.of(
             work.rows().mostRows(),
             weights.experts(),
             weights.hidden(),
             weights.width(),
             multiprocessors);
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment map =
-          one(
-              arena,
-              tile,
-              weights.down(),
-              weights.width(),
-              weights.hidden(),
-              weights.experts(),
-              tile.weightRows());
-      enqueue(
-          stream,
-          kernels(tile).down,
-          tile,
-          work,
-          arena,
-          new Product(
-              map,
-              map,
-              work.act(),
-              work.actPitch(),
-              work.rows().mostRows(),
-              0,
-              work.rows().permutation(),
-              work.out(),
-              work.outPitch(),
-              weights.width(),
-              weights.hidden(),
-              tile.weightTiles(weights.hidden(), false),
-              weights.downBias(),
-              WeightRows.NONE,
-              NO_ACTIVATION,
-              false,
-              true));
+      if (tile.isStreaming() && weights.isGated()) {
+        both(stream, work, tile, arena);
+      } else {
+        oneByOne(stream, work, tile, arena);
+      }
     }
   }
 
-  /**
-   * Steps of weights that are asked for while the sort runs: a ring of them, where so many rows
-   * leave hardly an expert without any.
-   */
-  private static int askedSteps(ExpertWork work, HopperTile tile) {
-    boolean touchesAll = work.rows().mostRows() >= SURE_ROWS * work.weights().experts();
-    return tile.isStreaming() && touchesAll && !work.isShared() ? tile.stages() : 0;
+  private Product project(ExpertWork work, HopperTile tile, Arena arena, boolean sorted) {
+    ExpertWeights weights = work.weights();
+    boolean gated = weights.isGated();
+    MemorySegment up =
+        map(
+            arena,
+            tile,
+            weights.up(),
+            weights.hidden(),
+            weights.width(),
+            weights.experts(),
+            gated ? tile.weightRows() / 2 : tile.weightRows());
+    return new Product(
+        gated ? gate(arena, work, tile) : up,
+        up,
+        sorted ? work.out() : work.x(),
+        sorted ? work.outPitch() : work.xPitch(),
+        sorted ? work.rows().mostRows() : work.tokens(),
+        sorted ? 0 : work.rows().permutation(),
+        0,
+        work.act(),
+        work.actPitch(),
+        weights.hidden(),
+        weights.width(),
+        tile.weightTiles(weights.width(), gated),
+        gated ? weights.gateBias() : weights.upBias(),
+        gated ? weights.upBias() : WeightRows.NONE,
+        MoeCodes.activation(work.spec().activation()),
+        gated && RowStructures.address(weights.up()) < RowStructures.address(weights.gate()),
+        false);
+  }
+
+  private Product down(ExpertWork work, HopperTile tile, Arena arena, int copyRows) {
+    ExpertWeights weights = work.weights();
+    MemorySegment map =
+        map(
+            arena,
+            tile,
+            weights.down(),
+            weights.width(),
+            weights.hidden(),
+            weights.experts(),
+            copyRows);
+    return new Product(
+        map,
+        map,
+        work.act(),
+        work.actPitch(),
+        work.rows().mostRows(),
+        0,
+        work.rows().permutation(),
+        work.out(),
+        work.outPitch(),
+        weights.width(),
+        weights.hidden(),
+        tile.weightTiles(weights.hidden(), false),
+        weights.downBias(),
+        WeightRows.NONE,
+        NO_ACTIVATION,
+        false,
+        true);
   }
 
   private Loaded kernels(HopperTile tile) {
@@ -268,11 +244,27 @@ final class HopperExperts implements ExpertKernels {
     stream.launch(sortRows, LaunchShape.of(blocks, 1, SORT_THREADS));
   }
 
-  private void enqueue(
+  /** A launch for each projection. */
+  private void oneByOne(CudaStream stream, ExpertWork work, HopperTile tile, Arena arena) {
+    Loaded kernels = kernels(tile);
+    boolean gated = work.weights().isGated();
+    // The kernel of one product never gathers.
+    boolean sorted = !work.isShared() && (tile.isDense() || !gated);
+    if (sorted) {
+      sortRows(stream, work);
+    }
+    Product project = project(work, tile, arena, sorted);
+    one(stream, gated ? kernels.gated : kernels.product, work, tile, arena, project);
+    Product down = down(work, tile, arena, tile.weightRows());
+    one(stream, kernels.product, work, tile, arena, down);
+  }
+
+  /** A launch of one projection. */
+  private void one(
       CudaStream stream,
       KernelFunction kernel,
-      HopperTile tile,
       ExpertWork work,
+      HopperTile tile,
       Arena arena,
       Product p) {
     MemorySegment tokens =
@@ -284,31 +276,81 @@ final class HopperExperts implements ExpertKernels {
             new long[] {p.depth, p.tokenRows},
             new long[] {p.tokenPitch * element.bytes()},
             new int[] {SLAB, tile.tokenBox()});
-    int experts = work.weights().experts();
-    long items = work.rows().mostTiles(experts, tile.tokens()) * p.weightTiles;
+    long items = work.rows().mostTiles(work.weights().experts(), tile.tokens()) * p.weightTiles;
     boolean counted = tile.isStreaming() && items <= MOST_COUNTED;
     long counter = !counted ? 0 : p.overlapped ? work.downCounter() : work.projectCounter();
+    long stride = Math.min(items, multiprocessors);
+    int itemsOfBlock = tile.itemsOfBlock() == 0 ? Integer.MAX_VALUE : tile.itemsOfBlock();
+    long blocks = stride * ((items - 1) / (stride * itemsOfBlock) + 1);
+    put(stream.parameters(), work, p, tokens, counter, 0)
+        .put((int) stride)
+        .put(itemsOfBlock)
+        .put(p.overlapped ? 1 : 0);
+    launch(stream, kernel, blocks, tile.sharedBytes(work.weights().experts()));
+  }
+
+  /** A launch of both projections; expert_stream.cuh. */
+  private void both(CudaStream stream, ExpertWork work, HopperTile tile, Arena arena) {
+    int experts = work.weights().experts();
+    Product project = project(work, tile, arena, false);
+    Product down = down(work, tile, arena, tile.copiedDownRows());
+    long items =
+        work.rows().mostTiles(experts, tile.tokens()) * (project.weightTiles + down.weightTiles);
+    if (items > MOST_COUNTED) {
+      throw new IllegalArgumentException(items + " tiles of weights in one launch");
+    }
+    int slots = work.slots();
+    boolean counts = slots > 0 && slots <= SlotSort.MOST_OF_ONE_BLOCK;
     ParameterBlock block =
         stream
             .parameters()
-            .put(p.weights)
-            .put(p.upWeights)
-            .put(tokens)
-            .put(p.tokens)
-            .put(p.out)
-            .put(p.source)
-            .put(p.target)
-            .put(work.rows().offsets())
-            .put(work.tokenCount())
-            .put(counter);
+            .put(counts ? work.ids() : 0)
+            .put(work.doneCounters())
+            .put(work.idPitch())
+            .put(slots)
+            .put(work.spec().firstExpert());
+    MemorySegment none = arena.allocate(TensorMaps.MAP_BYTES);
+    put(block, work, project, none, work.projectCounter(), counts ? tile.stages() : 0);
+    put(block, work, down, none, 0, 0);
+    launch(
+        stream,
+        kernels(tile).gated,
+        Math.min(items, multiprocessors),
+        tile.sharedBytesOfBoth(experts));
+  }
+
+  private static void launch(CudaStream stream, KernelFunction kernel, long blocks, int shared) {
+    stream.launch(
+        kernel, LaunchShape.of(blocks, 1, THREADS).withShared(shared).overlappingPredecessor());
+  }
+
+  /** What Arguments of expert_gemm.cuh begins with. */
+  private static ParameterBlock put(
+      ParameterBlock block,
+      ExpertWork work,
+      Product p,
+      MemorySegment tokens,
+      long counter,
+      int askedSteps) {
+    block
+        .put(p.weights)
+        .put(p.upWeights)
+        .put(tokens)
+        .put(p.tokens)
+        .put(p.out)
+        .put(p.source)
+        .put(p.target)
+        .put(work.rows().offsets())
+        .put(work.tokenCount())
+        .put(counter);
     RowStructures.put(block, p.firstBias);
     RowStructures.put(block, p.secondBias);
-    block
+    return block
         .put(p.tokenPitch)
         .put(p.outPitch)
         .put(work.firstToken())
         .put(work.tokens())
-        .put(experts)
+        .put(work.weights().experts())
         .put(work.topK())
         .put(p.depth)
         .put(p.width)
@@ -316,20 +358,8 @@ final class HopperExperts implements ExpertKernels {
         .put(p.activation)
         .put(p.upFirst ? 1 : 0)
         .put(work.spec().swigluAlpha())
-        .put(work.spec().swigluLimit());
-    long stride = Math.min(items, multiprocessors);
-    int itemsOfBlock = tile.itemsOfBlock() == 0 ? Integer.MAX_VALUE : tile.itemsOfBlock();
-    long blocks = stride * ((items - 1) / (stride * itemsOfBlock) + 1);
-    block
-        .put((int) stride)
-        .put(itemsOfBlock)
-        .put(p.overlapped ? 0 : askedSteps(work, tile))
-        .put(p.overlapped ? 1 : 0);
-    stream.launch(
-        kernel,
-        LaunchShape.of(blocks, 1, THREADS)
-            .withShared(tile.sharedBytes(experts))
-            .overlappingPredecessor());
+        .put(work.spec().swigluLimit())
+        .put(askedSteps);
   }
 
   /** The gate's rows, or where the tile has them alternate, those of both. */
@@ -337,7 +367,7 @@ final class HopperExperts implements ExpertKernels {
     ExpertWeights weights = work.weights();
     WeightRows gate = weights.gate();
     if (tile.isPaired()) {
-      return one(
+      return map(
           arena,
           tile,
           gate,
@@ -362,7 +392,7 @@ final class HopperExperts implements ExpertKernels {
   }
 
   /** Dimensions: K, rows, expert. */
-  private MemorySegment one(
+  private MemorySegment map(
       Arena arena,
       HopperTile tile,
       WeightRows rows,

@@ -9,10 +9,11 @@ import java.util.Locale;
  * was measured (docs/cuda.md).
  */
 enum HopperTile {
-  /** A token or two, and work items of {@link #FEW32} would leave multiprocessors idle. */
+  /** Few rows, and work items of {@link #FEW32} would be so few that some end late. */
   SPLIT16(1, 16, 4, 5, true, false, 0),
   /** Few rows: weights stream through a deep ring. */
   FEW32(1, 32, 2, 5, false, false, 0),
+  FEW48(1, 48, 2, 4, false, false, 0),
   WIDE64(2, 64, 1, 5, false, false, 0),
   WIDE128(2, 128, 1, 4, false, false, 0),
   /** Long prompts: rows are sorted first, so that the copy engine brings them. */
@@ -23,8 +24,8 @@ enum HopperTile {
 
   private static final int ROW_BYTES = 128;
 
-  /** What the narrower items of {@link #SPLIT16} must gain in use of the device. */
-  private static final double WORTH_SPLITTING = 0.05;
+  /** Rows of one product of a warpgroup. */
+  private static final int SLAB_ROWS = 64;
 
   /** Items that a block's first thread has claimed: kClaims in expert_gemm.cuh. */
   private static final int CLAIMS = 8;
@@ -55,19 +56,7 @@ enum HopperTile {
   }
 
   /**
-   * The tile for a first projection. A pure function of sizes that the host knows.
-   *
-   * @param rows the most rows of all experts
-   * @param experts how many
-   * @param width I
-   * @param multiprocessors of the device
-   */
-  static HopperTile ofProject(long rows, int experts, int width, int multiprocessors) {
-    return of(rows, experts, width, width, true, multiprocessors);
-  }
-
-  /**
-   * The tile for a second projection.
+   * The tile for a launch. A pure function of sizes that the host knows.
    *
    * @param rows the most rows of all experts
    * @param experts how many
@@ -75,32 +64,19 @@ enum HopperTile {
    * @param width I
    * @param multiprocessors of the device
    */
-  static HopperTile ofDown(long rows, int experts, int hidden, int width, int multiprocessors) {
-    return of(rows, experts, hidden, width, false, multiprocessors);
-  }
-
-  private static HopperTile of(
-      long rows, int experts, int columns, int width, boolean gated, int multiprocessors) {
+  static HopperTile of(long rows, int experts, int hidden, int width, int multiprocessors) {
     long touched = Math.min(rows, experts);
     long each = rows / touched;
-    if (each <= 24) {
-      boolean splits =
-          each <= 8
-              && FEW32.used(touched, columns, gated, multiprocessors) + WORTH_SPLITTING
-                  < SPLIT16.used(touched, columns, gated, multiprocessors);
-      return splits ? SPLIT16 : FEW32;
+    if (each <= 4 && touched * FEW32.weightTiles(hidden, false) <= 2L * multiprocessors) {
+      return SPLIT16;
     }
+    // An expert with more rows than a tile has reads its weights again; few have so many more than
+    // the average, if rows are drawn evenly.
     if (each <= 48) {
-      return 2 * touched * WIDE64.weightTiles(columns, gated) >= multiprocessors ? WIDE64 : FEW32;
+      return each <= 20 ? FEW32 : each <= 36 ? FEW48 : WIDE64;
     }
     // Sorting moves 4 H bytes a row, the products 6 H I operations: it pays where I is large.
     return each >= 100 && width >= 2048 ? DENSE160 : WIDE128;
-  }
-
-  /** The part of the device that works on average, if all take equally long for an item. */
-  private double used(long touched, int columns, boolean gated, int multiprocessors) {
-    double items = (double) touched * weightTiles(columns, gated);
-    return items / (multiprocessors * Math.ceil(items / multiprocessors));
   }
 
   /** Weight rows of a work item. */
@@ -172,8 +148,19 @@ enum HopperTile {
     return stages * stage + 2 * staging + barriers + sums + 4 * (experts + 1);
   }
 
-  String project(DataType type) {
-    return "moe_hopper_project_" + type.text() + "_" + text();
+  /** The same for both projections in one launch: ExpertStream has three tables of experts. */
+  int sharedBytesOfBoth(int experts) {
+    return sharedBytes(experts) + 4 * (2 * experts + 1);
+  }
+
+  /** Rows of a copy of the second projection's weights, in a launch of both. */
+  int copiedDownRows() {
+    return isPaired() ? SLAB_ROWS : weightRows();
+  }
+
+  /** The kernel of gated experts: of both projections where weights stream, else of the first. */
+  String gated(DataType type) {
+    return "moe_hopper_" + (isStreaming() ? "both_" : "project_") + type.text() + "_" + text();
   }
 
   String down(DataType type) {

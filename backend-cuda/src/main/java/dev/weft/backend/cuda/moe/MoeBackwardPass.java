@@ -87,6 +87,7 @@ final class MoeBackwardPass extends MoeBackwardStages {
             0,
             0,
             address(plan.blockCounts),
+            0,
             0));
   }
 

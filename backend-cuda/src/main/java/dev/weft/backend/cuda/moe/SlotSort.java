@@ -16,9 +16,6 @@ final class SlotSort {
   /** Slots of a block, where there are several. */
   static final int BLOCK_SLOTS = 1024;
 
-  /** How many counters of work are set to 0: one for each of the experts' projections. */
-  static final int ITEM_COUNTERS = 2;
-
   static final String ONE_BLOCK = "moe_sort_one_block";
   static final String COUNT = "moe_sort_count";
   static final String SCAN = "moe_sort_scan";
@@ -62,7 +59,8 @@ final class SlotSort {
    * @param downTiles a tile list
    * @param downRows rows of its tiles
    * @param blockCounts scratch of {@link #blockCountBytes}
-   * @param itemCounters {@link #ITEM_COUNTERS} I32 that become 0
+   * @param zeroed I32 that become 0, for the kernels that follow
+   * @param zeroedCount how many
    */
   record Work(
       long ids,
@@ -84,7 +82,8 @@ final class SlotSort {
       long downTiles,
       int downRows,
       long blockCounts,
-      long itemCounters) {}
+      long zeroed,
+      int zeroedCount) {}
 
   /** Scratch for the counts of blocks. */
   static long blockCountBytes(long slots, int experts) {
@@ -125,7 +124,7 @@ final class SlotSort {
         .put(w.projectTiles)
         .put(w.downTiles)
         .put(w.blockCounts)
-        .put(w.itemCounters)
+        .put(w.zeroed)
         .put(w.idPitch)
         .put(w.firstToken)
         .put(w.tokens)
@@ -137,6 +136,7 @@ final class SlotSort {
         .put(w.projectRows)
         .put(w.downRows)
         .put(w.fillsTail ? 1 : 0)
-        .put((slots + BLOCK_SLOTS - 1) / BLOCK_SLOTS);
+        .put((slots + BLOCK_SLOTS - 1) / BLOCK_SLOTS)
+        .put(w.zeroedCount);
   }
 }

@@ -25,7 +25,7 @@ class HopperExpertsTest {
     named.put(HopperExperts.SORT_ROWS, 64);
     for (HopperTile tile : HopperTile.values()) {
       for (DataType type : new DataType[] {DataType.BF16, DataType.F16}) {
-        named.put(tile.project(type), 640);
+        named.put(tile.gated(type), tile.isStreaming() ? 1408 : 640);
         named.put(tile.down(type), 640);
       }
     }
@@ -54,26 +54,45 @@ class HopperExpertsTest {
   @Test
   void everyShapeFitsAMultiprocessorWithTheMostExperts() {
     for (HopperTile tile : HopperTile.values()) {
-      assertTrue(tile.sharedBytes(HopperTile.MOST_EXPERTS) <= MOST_SHARED_BYTES, tile.toString());
+      int bytes =
+          tile.isStreaming()
+              ? tile.sharedBytesOfBoth(HopperTile.MOST_EXPERTS)
+              : tile.sharedBytes(HopperTile.MOST_EXPERTS);
+      assertTrue(bytes <= MOST_SHARED_BYTES, tile.toString());
     }
   }
 
+  private static HopperTile mixtral(long rows) {
+    return HopperTile.of(rows, 8, 4096, 14336, MULTIPROCESSORS);
+  }
+
+  private static HopperTile qwen(long rows) {
+    return HopperTile.of(rows, 128, 2048, 768, MULTIPROCESSORS);
+  }
+
+  private static HopperTile deepSeek(long rows) {
+    return HopperTile.of(rows, 256, 7168, 2048, MULTIPROCESSORS);
+  }
+
   @Test
-  void aTokenOfAFewLargeExpertsIsSplit() {
-    assertEquals(HopperTile.SPLIT16, HopperTile.ofDown(2, 8, 4096, 14336, MULTIPROCESSORS));
-    assertEquals(HopperTile.SPLIT16, HopperTile.ofProject(2, 8, 14336, MULTIPROCESSORS));
-    // 448 items in four rounds, against 896 in seven.
-    assertEquals(HopperTile.SPLIT16, HopperTile.ofDown(8, 256, 7168, 2048, MULTIPROCESSORS));
-    assertEquals(HopperTile.FEW32, HopperTile.ofProject(8, 256, 2048, MULTIPROCESSORS));
+  void fewTokensAreSplitWhereFewItemsWouldBeLeftForTheEnd() {
+    assertEquals(HopperTile.SPLIT16, mixtral(2));
+    assertEquals(HopperTile.SPLIT16, mixtral(16));
+    assertEquals(HopperTile.SPLIT16, qwen(8));
+    assertEquals(HopperTile.FEW32, deepSeek(8));
+    assertEquals(HopperTile.FEW32, qwen(64));
+    assertEquals(HopperTile.FEW32, mixtral(64));
   }
 
   @Test
   void fewRowsTakeNarrowTilesAndManyTakeWideOnes() {
-    assertEquals(HopperTile.FEW32, HopperTile.ofProject(8, 128, 768, MULTIPROCESSORS));
-    assertEquals(HopperTile.FEW32, HopperTile.ofProject(1024, 256, 2048, MULTIPROCESSORS));
-    assertEquals(HopperTile.WIDE64, HopperTile.ofProject(4096, 128, 768, MULTIPROCESSORS));
-    assertEquals(HopperTile.WIDE64, HopperTile.ofDown(256, 8, 4096, 14336, MULTIPROCESSORS));
-    assertEquals(HopperTile.WIDE128, HopperTile.ofProject(65536, 128, 768, MULTIPROCESSORS));
-    assertEquals(HopperTile.DENSE160, HopperTile.ofProject(16384, 8, 14336, MULTIPROCESSORS));
+    assertEquals(HopperTile.FEW32, deepSeek(4096));
+    assertEquals(HopperTile.FEW48, mixtral(256));
+    assertEquals(HopperTile.FEW48, qwen(4096));
+    assertEquals(HopperTile.WIDE64, mixtral(8 * 40));
+    assertEquals(HopperTile.WIDE128, qwen(16384));
+    assertEquals(HopperTile.WIDE128, mixtral(8 * 99));
+    assertEquals(HopperTile.DENSE160, mixtral(1024));
+    assertEquals(HopperTile.DENSE160, deepSeek(65536));
   }
 }
