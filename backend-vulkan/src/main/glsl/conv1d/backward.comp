@@ -67,22 +67,82 @@ Values combine(Values taps[TAPS], Values reversed[TAPS], Values g[KEPT], Values 
   return v;
 }
 
-// AHEAD rows from `t` on, which are ahead, while the next as many set out. No branch between rows, so that their
-// arithmetic interleaves; `silu` is a constant wherever this is called.
-void rows_ahead(int c, int t, Values taps[TAPS], Values bias, bool silu, inout Row x_ahead[AHEAD], inout Row d_ahead[AHEAD],
-                inout Values xs[KEPT], inout Values gs[KEPT], inout Values dw[TAPS], inout Values db) {
-  [[unroll]] for (int u = 0; u < AHEAD; u++) {
-    Values newest = widen_row(x_ahead[u], TYPE), g = widen_row(d_ahead[u], TYPE);
-    x_ahead[u] = load_row(a.x, (t + u + AHEAD) * a.x_pitch + c, TYPE);
-    d_ahead[u] = load_row(a.dout, (t + u + AHEAD) * a.dout_pitch + c, TYPE);
-    if (silu) g = slope(taps, bias, xs, newest, g);
-    add_sums(dw, db, xs, newest, g);
-    if (GIVEN(dx)) {
-      store_row(a.dx, (t + u - KEPT) * a.dx_pitch + c, narrow_row(combine(taps, taps, gs, g), TYPE), TYPE);
-    }
-    shift(xs, newest, 0);
-    shift(gs, g, 0);
+// Some rows of x and of dout.
+struct Rows {
+  uint64_t x, dout;
+  int64_t x_step, dout_step;  // bytes from row to row
+  int count, type;
+};
+
+struct Pair {
+  Row x, dout;
+};
+
+// Row i of both, or the last.
+Pair pair_at(Rows rows, int i) {
+  const uint64_t row = uint64_t(uint(min(i, rows.count - 1)));
+  return Pair(load_row(rows.x + row * uint64_t(rows.x_step), 0, rows.type),
+              load_row(rows.dout + row * uint64_t(rows.dout_step), 0, rows.type));
+}
+
+// What the loop over rows changes.
+struct Sums {
+  Values xs[KEPT], gs[KEPT];  // windows of x and g
+  Values dw[TAPS], db;
+};
+
+// A row of a turn, which has a g, is summed, and completes a dx that no dfinal reaches; a macro, as it may leave the
+// loop. The branch before it keeps what a row's arithmetic needs in registers to that row.
+#define ROW(u)                                                                                       \
+  if (u < TURN) {                                                                                    \
+    if (u > 0 && u >= count) break;                                                                  \
+    const Values newest = widen_row(taken[u].x, rows.type);                                          \
+    Values g = widen_row(taken[u].dout, rows.type);                                                  \
+    if (silu) g = slope(taps, bias, sums.xs, newest, g);                                             \
+    add_sums(sums.dw, sums.db, sums.xs, newest, g);                                                  \
+    if (GIVEN(dx)) {                                                                                 \
+      const Values d = combine(taps, reversed, sums.gs, g);                                          \
+      store_row(dx, 0, silu ? narrow_activated(d, rows.type) : narrow_row(d, rows.type), rows.type); \
+      dx += uint64_t(dx_step);                                                                       \
+    }                                                                                                \
+    shift(sums.xs, newest, first);                                                                   \
+    shift(sums.gs, g, first);                                                                        \
   }
+
+// `count` rows from the i-th on, a turn after the other, while the next turn's set out. Drivers copy what a loop
+// carries, and so wait for it, where a turn ends: that is why a turn is long and its loads come first. `silu` is a
+// constant wherever this is called.
+void walk(Values taps[TAPS], Values reversed[TAPS], Values bias, bool silu, inout Pair ahead[TURN], Rows rows, int i,
+          int count, inout Sums sums, int first, uint64_t dx, int64_t dx_step) {
+  [[dont_unroll]] for (; count > 0; count -= TURN) {
+    Pair taken[TURN];
+    i += TURN;
+    [[unroll]] for (int u = 0; u < TURN; u++) {
+      taken[u] = ahead[u];
+      ahead[u] = pair_at(rows, i + u);
+    }
+    ROW(0)
+    ROW(1)
+    ROW(2)
+    ROW(3)
+#if VECTOR > 1
+    ROW(4)
+    ROW(5)
+#endif
+  }
+}
+
+// W-1 rows from the i-th on. Forms that take anything read them when they need them.
+void load_edge(Rows rows, int i, inout Pair edges[KEPT]) {
+  if (FIXED) {
+    [[unroll]] for (int u = 0; u < KEPT; u++) edges[u] = pair_at(rows, i + u);
+  }
+}
+
+// The same at the start of a segment, and the turn after them.
+void set_out(Rows rows, int i, int width, inout Pair edges[KEPT], inout Pair ahead[TURN]) {
+  load_edge(rows, i, edges);
+  [[unroll]] for (int u = 0; u < TURN; u++) ahead[u] = pair_at(rows, i + width - 1 + u);
 }
 
 bool is_skipped(int s) {
@@ -115,16 +175,33 @@ void main() {
   }
 
   const int from = number * a.tile, to = int(min(int64_t(from) + a.tile, int64_t(tokens)));
-  Values taps[TAPS], reversed[TAPS], bias, dw[TAPS], db = ZERO;
+  const int64_t bytes = element(x_type), dx_step = a.dx_pitch * bytes;
+  // From the window before the tile to the W-1 rows past its end, whose g its last ones need.
+  const int reach = max(from - KEPT, 0);
+  const Rows rows =
+      Rows(a.x + uint64_t((reach * a.x_pitch + c) * bytes), a.dout + uint64_t((reach * a.dout_pitch + c) * bytes),
+           a.x_pitch * bytes, a.dout_pitch * bytes, int(min(int64_t(to) + width - 1, int64_t(tokens))) - reach, x_type);
+  // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but nothing is
+  // computed from them.)
+  Row before[KEPT];
+  Pair edges[KEPT], ahead[TURN];  // those near an end of a segment, and those within it
+  Values taps[TAPS], reversed[TAPS], bias;
+  Sums sums;
+  [[unroll]] for (int j = 0; j < KEPT; j++) {
+    if (j >= first) before[j] = pair_at(rows, max(from - KEPT + j, 0) - reach).x;
+  }
+  set_out(rows, from - reach, width, edges, ahead);
   load_taps(a.weights, a.weight_pitch, c, first, taps, bias);
+  int s = max(sequence_of(cu, sequences, from), 0);
+  sums.db = ZERO;
   [[unroll]] for (int k = 0; k < TAPS; k++) {
-    dw[k] = ZERO;
+    sums.dw[k] = ZERO;
     reversed[k] = ZERO;
     if (!FIXED && k >= first) reversed[k] = packed_row(a.weights, KEPT - k, a.weight_pitch, c);
   }
 
   int t = from;
-  for (int s = max(sequence_of(cu, sequences, from), 0); s < sequences && t < to; s++) {
+  for (; s < sequences && t < to; s++) {
     const int start = start_of(cu, s, tokens), end = start_of(cu, s + 1, tokens);
     t = max(t, start);
     const int stop = min(end, to);
@@ -143,90 +220,70 @@ void main() {
 
     // The rows around [t, stop): the window before it; the first W-1 rows, which complete dinitial or nothing; those
     // after them, which all do the same; and the W-1 rows past its end, whose g its last rows need.
+    if (t != from) set_out(rows, t - reach, width, edges, ahead);
     const bool had = GIVEN(has_initial) && load_byte(a.has_initial, s) != 0u;
     const int segment = t;
-    Values xs[KEPT], gs[KEPT];
     [[unroll]] for (int j = 0; j < KEPT; j++) {
-      xs[j] = ZERO;
-      gs[j] = ZERO;
+      sums.xs[j] = ZERO;
+      sums.gs[j] = ZERO;
       int r = segment - KEPT + j;
       if (j >= first) {
         if (r >= start) {
-          xs[j] = widen_row(load_row(a.x, r * a.x_pitch + c, x_type), x_type);
+          sums.xs[j] = widen_row(segment == from ? before[j] : pair_at(rows, r - reach).x, x_type);
         } else if (had) {
-          xs[j] = widen_row(get_column(SLOT(initial, s, c), r - start + width - 1, type), type);
+          sums.xs[j] = widen_row(get_column(SLOT(initial, s, c), r - start + width - 1, type), type);
         }
       }
     }
-    for (int edge = 0; edge < 2; edge++) {
+    [[dont_unroll]] for (int edge = 0; edge < 2; edge++) {
       // Rows near an end, with every check. Those from `end` on have g = 0.
-      const int rows = edge == 0 ? width - 1 : min(width - 1, stop + width - 1 - t);
-      for (int u = 0; u < rows; u++, t++) {
-        Values newest = ZERO, g = ZERO;
-        if (t < end) {
-          newest = widen_row(load_row(a.x, t * a.x_pitch + c, x_type), x_type);
-          g = widen_row(load_row(a.dout, t * a.dout_pitch + c, x_type), x_type);
-          if (silu) g = slope(taps, bias, xs, newest, g);
-          if (t < stop) add_sums(dw, db, xs, newest, g);
-        }
-        const int e = t - (width - 1);
-        const bool before = e < start;
-        if ((e >= segment || (segment == start && before)) && (before ? GIVEN(dinitial) : GIVEN(dx))) {
-          Values d = combine(taps, reversed, gs, g);
-          if (GIVEN(dfinal) && e >= end - (width - 1)) {
-            d = plus(d, widen_row(get_column(SLOT(dfinal, s, c), e - end + width - 1, type), type));
+      const int count = edge == 0 ? width - 1 : min(width - 1, stop + width - 1 - t);
+      [[unroll]] for (int u = 0; u < KEPT; u++) {
+        if (u < count) {
+          Values newest = ZERO, g = ZERO;
+          if (t < end) {
+            if (!FIXED) edges[u] = pair_at(rows, t - reach);
+            newest = widen_row(edges[u].x, x_type);
+            g = widen_row(edges[u].dout, x_type);
+            if (silu) g = slope(taps, bias, sums.xs, newest, g);
+            if (t < stop) add_sums(sums.dw, sums.db, sums.xs, newest, g);
           }
-          if (before) {
-            Row row = Row(0);
-            if (had) row = narrow_row(d, type);
-            put_column(SLOT(dinitial, s, c), e - start + width - 1, row, type);
-          } else {
-            store_row(a.dx, e * a.dx_pitch + c, narrow_row(d, x_type), x_type);
+          const int e = t - (width - 1);
+          const bool early = e < start;
+          if ((e >= segment || (segment == start && early)) && (early ? GIVEN(dinitial) : GIVEN(dx))) {
+            Values d = combine(taps, reversed, sums.gs, g);
+            if (GIVEN(dfinal) && e >= end - (width - 1)) {
+              d = plus(d, widen_row(get_column(SLOT(dfinal, s, c), e - end + width - 1, type), type));
+            }
+            if (early) {
+              Row row = Row(0);
+              if (had) row = narrow_row(d, type);
+              put_column(SLOT(dinitial, s, c), e - start + width - 1, row, type);
+            } else {
+              store_row(a.dx, e * a.dx_pitch + c, silu ? narrow_activated(d, x_type) : narrow_row(d, x_type), x_type);
+            }
           }
-        }
-        shift(xs, newest, first);
-        shift(gs, g, first);
-      }
-      if (edge > 0 || t >= stop) continue;
-
-      // Rows that have a g, are summed, and complete a dx that no dfinal reaches.
-      Row x_ahead[AHEAD], d_ahead[AHEAD];
-      [[unroll]] for (int u = 0; u < AHEAD; u++) {
-        if (t + u < stop) {
-          x_ahead[u] = load_row(a.x, (t + u) * a.x_pitch + c, x_type);
-          d_ahead[u] = load_row(a.dout, (t + u) * a.dout_pitch + c, x_type);
+          shift(sums.xs, newest, first);
+          shift(sums.gs, g, first);
+          t++;
         }
       }
-      if (FIXED) {
+      if (edge > 0) break;
+      const int left = stop - t;
+      if (left > 0) {
+        const uint64_t dx = a.dx + uint64_t((t - (width - 1)) * dx_step + c * bytes);
         if (silu) {
-          for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-            rows_ahead(c, t, taps, bias, true, x_ahead, d_ahead, xs, gs, dw, db);
-          }
+          walk(taps, reversed, bias, true, ahead, rows, t - reach, left, sums, first, dx, dx_step);
         } else {
-          for (; t + 2 * AHEAD <= stop; t += AHEAD) {
-            rows_ahead(c, t, taps, bias, false, x_ahead, d_ahead, xs, gs, dw, db);
-          }
+          walk(taps, reversed, bias, false, ahead, rows, t - reach, left, sums, first, dx, dx_step);
         }
+        t = stop;
       }
-      for (; t < stop; t += AHEAD) {
-        [[unroll]] for (int u = 0; u < AHEAD; u++) {
-          if (t + u < stop) {
-            Values newest = widen_row(x_ahead[u], x_type), g = widen_row(d_ahead[u], x_type);
-            if (t + u + AHEAD < stop) {
-              x_ahead[u] = load_row(a.x, (t + u + AHEAD) * a.x_pitch + c, x_type);
-              d_ahead[u] = load_row(a.dout, (t + u + AHEAD) * a.dout_pitch + c, x_type);
-            }
-            if (silu) g = slope(taps, bias, xs, newest, g);
-            add_sums(dw, db, xs, newest, g);
-            if (GIVEN(dx)) {
-              store_row(a.dx, (t + u - (width - 1)) * a.dx_pitch + c, narrow_row(combine(taps, reversed, gs, g), x_type), x_type);
-            }
-            shift(xs, newest, first);
-            shift(gs, g, first);
-          }
-        }
+      if (FIXED && left > 0 && left % TURN == 0) {  // what comes after a turn is ahead
+        [[unroll]] for (int u = 0; u < KEPT && u < TURN; u++) edges[u] = ahead[u];
+      } else if (t < end) {
+        load_edge(rows, t - reach, edges);
       }
-      t = stop;
     }
     t = stop;
   }
@@ -234,8 +291,8 @@ void main() {
   if (GIVEN(partial)) {
     int64_t row = int64_t(number) * (width + 1);
     [[unroll]] for (int k = 0; k < TAPS; k++) {
-      if (k >= first) store_packed_row(a.partial, row + k - first, a.weight_pitch, c, dw[k]);
+      if (k >= first) store_packed_row(a.partial, row + k - first, a.weight_pitch, c, sums.dw[k]);
     }
-    store_packed_row(a.partial, row + width, a.weight_pitch, c, db);
+    store_packed_row(a.partial, row + width, a.weight_pitch, c, sums.db);
   }
 }

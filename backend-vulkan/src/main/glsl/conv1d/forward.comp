@@ -3,7 +3,8 @@
 //
 // Work. A work-item owns VECTOR neighbouring channels and walks a tile of `tile` tokens; the window of the last W-1
 // rows, the taps and the bias stay in registers as F32. The work-items of one tile run together: full rows, and the W-1
-// rows before a tile are in cache. AHEAD rows are on their way to registers before they are needed. No barriers.
+// rows before a tile are in cache. Rows are worked on in turns, while those of the next turn are on their way to registers.
+// No barriers.
 //
 // Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the tile in which a
 // sequence starts is the only one that reads its state, and the same one writes the new state (from the last rows of x):
@@ -91,16 +92,50 @@ void keep(PLACED_STATES, int columns, bool had, bool ring, int64_t position, int
   }
 }
 
-// AHEAD rows from `t` on, which are ahead, while the next as many set out. No branch between rows, so that their
-// arithmetic interleaves; `silu` is a constant wherever this is called.
-void rows_ahead(int c, int t, Values taps[TAPS], Values bias, bool silu, inout Row ahead[AHEAD], inout Values window[KEPT]) {
-  [[unroll]] for (int u = 0; u < AHEAD; u++) {
-    Values now = widen_row(ahead[u], TYPE);
-    ahead[u] = load_row(a.x, (t + u + AHEAD) * a.x_pitch + c, TYPE);
-    Values y = convolve(taps, bias, window, now);
-    if (silu) y = silu_of(y);
-    store_row(a.result, (t + u) * a.out_pitch + c, narrow_row(y, TYPE), TYPE);
-    shift(window, now, 0);
+// Some rows of x.
+struct Rows {
+  uint64_t base;
+  int64_t step;  // bytes from row to row
+  int count, type;
+};
+
+// Row i, or the last.
+Row row_at(Rows rows, int i) {
+  return load_constant(rows.base + uint64_t(uint(min(i, rows.count - 1))) * uint64_t(rows.step), rows.type);
+}
+
+// A row of a turn; a macro, as it may leave the loop. The branch before it keeps what a row's arithmetic needs in
+// registers to that row.
+#define ROW(u)                                                             \
+  if (u < TURN) {                                                          \
+    if (u > 0 && u >= count) break;                                        \
+    const Values now = widen_row(taken[u], x.type);                        \
+    const Values y = convolve(taps, bias, window, now);                    \
+    store_row(result, 0, output_row(y, silu, x.type), x.type);             \
+    result += uint64_t(out_step);                                          \
+    shift(window, now, first);                                             \
+  }
+
+// `count` rows of x from the i-th on, a turn after the other, while the next turn's set out. Drivers copy what a loop
+// carries, and so wait for it, where a turn ends: that is why a turn is long and its loads come first. `silu` is a
+// constant wherever this is called.
+void walk(Values taps[TAPS], Values bias, bool silu, inout Row ahead[TURN], Rows x, int i, int count,
+          inout Values window[KEPT], int first, uint64_t result, int64_t out_step) {
+  [[dont_unroll]] for (; count > 0; count -= TURN) {
+    Row taken[TURN];
+    i += TURN;
+    [[unroll]] for (int u = 0; u < TURN; u++) {
+      taken[u] = ahead[u];
+      ahead[u] = row_at(x, i + u);
+    }
+    ROW(0)
+    ROW(1)
+    ROW(2)
+    ROW(3)
+#if VECTOR > 1
+    ROW(4)
+    ROW(5)
+#endif
   }
 }
 
@@ -131,24 +166,29 @@ void main() {
   }
 
   const int from = number * a.tile, to = int(min(int64_t(from) + a.tile, int64_t(tokens)));
+  const int64_t x_step = a.x_pitch * element(x_type), out_step = a.out_pitch * element(x_type);
   // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but nothing is
   // computed from them.)
-  Row ahead[AHEAD];
-  [[unroll]] for (int u = 0; u < AHEAD; u++) {
-    if (from + u < to) ahead[u] = load_row(a.x, int64_t(from + u) * a.x_pitch + c, x_type);
-  }
+  const int reach = max(from - KEPT, 0);
+  Rows x = Rows(a.x + uint64_t(reach * x_step + c * element(x_type)), x_step, to - reach, x_type);
+  Row before[KEPT], ahead[TURN];
   Values taps[TAPS], bias;
+  [[unroll]] for (int j = 0; j < KEPT; j++) {
+    if (j >= first) before[j] = row_at(x, max(from - KEPT + j, 0) - reach);
+  }
+  [[unroll]] for (int u = 0; u < TURN; u++) ahead[u] = row_at(x, from - reach + u);
   load_taps(a.weights, a.weight_pitch, c, first, taps, bias);
 
   int s = max(sequence_of(cu, sequences, from), 0);
   if (s >= sequences) return;
   int start = start_of(cu, s, tokens), end = start_of(cu, s + 1, tokens), t = max(from, start);
   if (start < from && from < start + (KEPT - first)) t = min(start + (KEPT - first), end);
-  int next = from;  // `ahead` holds the rows from here on, as far as they lie before `to`
+  if (silu) scale_taps(taps, bias, SILU_SCALE);  // not before: that would wait for them
+  int next = from;  // `ahead` has the rows from here on, as far as they lie before the limit
   while (true) {
     while (t >= end) {
       if (++s >= sequences) return;
-      start = start_of(cu, s, tokens);
+      start = end;
       end = start_of(cu, s + 1, tokens);
       t = max(t, start);
     }
@@ -156,58 +196,64 @@ void main() {
     int stop = min(end, to);
     if (start < to && to < start + (KEPT - first)) stop = min(start + (KEPT - first), end);
 
-    int slot = with_states ? slot_of(a.cache_indices, s, a.pad_slot, a.slots) : -1;
-    if (with_states && slot < 0) {
-      if (t == start && GIVEN(initial_out)) {
-        Row rows[KEPT];
-        no_rows(rows);
-        put_columns(SLOT(initial_out, s, c), first, type, rows);
-      }
-      for (; t < stop; t++) store_row(a.result, t * a.out_pitch + c, Row(0), x_type);
-      continue;
+    if (t != next || stop - reach > x.count) {
+      x.count = max(stop, to) - reach;
+      [[unroll]] for (int u = 0; u < TURN; u++) ahead[u] = row_at(x, t - reach + u);
     }
-    if (t != next || stop > to) {
-      [[unroll]] for (int u = 0; u < AHEAD; u++) {
-        if (t + u < stop) ahead[u] = load_row(a.x, (t + u) * a.x_pitch + c, x_type);
+    const bool begins = t == start;
+    int slot = -1;
+    bool had = false;
+    if (with_states) {
+      slot = slot_of(a.cache_indices, s, a.pad_slot, a.slots);
+      had = load_byte(a.has_initial, s) != 0u;
+      if (slot < 0) {
+        if (begins && GIVEN(initial_out)) {
+          Row rows[KEPT];
+          no_rows(rows);
+          put_columns(SLOT(initial_out, s, c), first, type, rows);
+        }
+        for (; t < stop; t++) store_row(a.result, t * a.out_pitch + c, Row(0), x_type);
+        next = -1;
+        continue;
       }
     }
-    next = -1;
+    next = (stop - t) % TURN == 0 ? stop : -1;  // what comes after a turn is ahead
     Values window[KEPT];
     [[unroll]] for (int j = 0; j < KEPT; j++) window[j] = ZERO;
-    if (t > start) {
-      [[unroll]] for (int j = 0; j < KEPT; j++) {
-        int r = t - KEPT + j;
-        if (r >= start && j >= first) window[j] = widen_row(load_row(a.x, r * a.x_pitch + c, x_type), x_type);
+    bool keep_last = false;
+    if (!begins) {
+      if (t == from) {
+        [[unroll]] for (int j = 0; j < KEPT; j++) {
+          if (j >= first) window[j] = widen_row(before[j], x_type);
+        }
+      } else {
+        [[unroll]] for (int j = 0; j < KEPT; j++) {
+          if (j >= first) window[j] = widen_row(row_at(x, t - reach - KEPT + j), x_type);
+        }
       }
     } else if (with_states) {
-      bool had = load_byte(a.has_initial, s) != 0u;
       int64_t position = ring ? load_int(a.positions, s) : 0;
       Row rows[KEPT];
       history(SLOT(states, slot, c), a.state_columns, had, ring, position, first, type, rows);
       [[unroll]] for (int j = 0; j < KEPT; j++) window[j] = widen_row(rows[j], type);
       if (GIVEN(initial_out)) put_columns(SLOT(initial_out, s, c), first, type, rows);
-      keep(SLOT(states, slot, c), a.state_columns, had, ring, position, first, type, rows,
-           a.x, start * a.x_pitch + c, a.x_pitch, x_type, end - start);
+      keep_last = FIXED && !ring && a.state_columns == KEPT && end - start >= KEPT;
+      if (!keep_last) {
+        keep(SLOT(states, slot, c), a.state_columns, had, ring, position, first, type, rows,
+             a.x, start * a.x_pitch + c, a.x_pitch, x_type, end - start);
+      }
     }
 
-    if (FIXED) {
-      if (silu) {
-        for (; t + 2 * AHEAD <= stop; t += AHEAD) rows_ahead(c, t, taps, bias, true, ahead, window);
-      } else {
-        for (; t + 2 * AHEAD <= stop; t += AHEAD) rows_ahead(c, t, taps, bias, false, ahead, window);
-      }
+    const uint64_t result = a.result + uint64_t(t * out_step + c * element(x_type));
+    if (silu) {
+      walk(taps, bias, true, ahead, x, t - reach, stop - t, window, first, result, out_step);
+    } else {
+      walk(taps, bias, false, ahead, x, t - reach, stop - t, window, first, result, out_step);
     }
-    for (; t < stop; t += AHEAD) {
-      [[unroll]] for (int u = 0; u < AHEAD; u++) {
-        if (t + u < stop) {
-          Values now = widen_row(ahead[u], x_type);
-          if (t + u + AHEAD < stop) ahead[u] = load_row(a.x, (t + u + AHEAD) * a.x_pitch + c, x_type);
-          Values y = convolve(taps, bias, window, now);
-          if (silu) y = silu_of(y);
-          store_row(a.result, (t + u) * a.out_pitch + c, narrow_row(y, x_type), x_type);
-          shift(window, now, first);
-        }
-      }
+    if (keep_last) {  // now, as whoever waits for rows far away has nothing else to do
+      Row rows[KEPT];
+      [[unroll]] for (int j = 0; j < KEPT; j++) rows[j] = load_row(a.x, (end - KEPT + j) * a.x_pitch + c, x_type);
+      put_columns(SLOT(states, slot, c), first, type, rows);
     }
     t = stop;
   }

@@ -22,9 +22,9 @@
 
 layout(constant_id = 0) const int TAPS = 4;
 const int KEPT = TAPS - 1;  // rows of a window
-// Rows on their way to registers. A multiple of W-1 in the fixed form, so that in the unrolled loop the window's rows
-// change their names instead of moving.
-const int AHEAD = FIXED ? (3 + KEPT - 1) / KEPT * KEPT : 4;
+// Rows of a turn of the loops over rows, which are on their way to registers during the turn before. A multiple of W-1 in
+// the fixed form, so that within a turn the window's rows change their names instead of moving.
+const int TURN = FIXED ? 6 : 4;
 
 // Work-items of a group, which are independent of each other: they are numbered tile by tile, and within a tile channel
 // by channel, `items` of them, so that none idles whatever the number of channels.
@@ -42,19 +42,37 @@ int tile_of(int64_t number, int items, out int c) {
 #if VECTOR == 8 || (VECTOR == 4 && TYPE == TYPE_F32)
 #define Row uvec4
 #define ROW_PLACE Words4
+#define READ_PLACE ReadWords4
 #elif VECTOR == 4 || (VECTOR == 2 && TYPE == TYPE_F32)
 #define Row uvec2
 #define ROW_PLACE Words2
+#define READ_PLACE ReadWords2
 #else
 #define Row uint
 #define ROW_PLACE Word
+#define READ_PLACE ReadWord
 #endif
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly restrict buffer ReadWord { uint v; };
+layout(buffer_reference, std430, buffer_reference_align = 8) readonly restrict buffer ReadWords2 { uvec2 v; };
+layout(buffer_reference, std430, buffer_reference_align = 16) readonly restrict buffer ReadWords4 { uvec4 v; };
+
+// Bytes of an element.
+int64_t element(int type) { return FIXED ? ROW_BYTES / VECTOR : type_bytes(type); }
 
 Row load_row(uint64_t p, int64_t i, int type) {
 #if VECTOR > 1
   return ROW_PLACE(at(p, i, ROW_BYTES / VECTOR)).v;
 #else
   return load_bits(p, i, type);
+#endif
+}
+
+// Of a tensor that nobody writes, so that it may be read before something else is written.
+Row load_constant(uint64_t p, int type) {
+#if VECTOR > 1
+  return READ_PLACE(p).v;
+#else
+  return load_bits(p, 0, type);
 #endif
 }
 
@@ -71,7 +89,6 @@ void store_row(uint64_t p, int64_t i, Row row, int type) {
 #if VECTOR == 8
 struct Values { vec4 lo, hi; };
 #define Part vec4
-#define BOTH(lo_value, hi_value) Values(lo_value, hi_value)
 #elif VECTOR == 4
 #define Values vec4
 #define Part vec4
@@ -83,34 +100,26 @@ struct Values { vec4 lo, hi; };
 #define Part float
 #endif
 
-// sigmoid(v), and 1 - sigmoid(v) in `rest`, each to full relative precision: exp of what is never positive cannot
-// overflow, and the square of its square root underflows by itself, where a device's exp may flush subnormals.
-Part sigmoid_part(Part v, out Part rest) {
-  Part half_power = exp(-0.5 * abs(v));
-  Part e = half_power * half_power;
-  Part r = 1.0 / (1.0 + e);
-  Part er = e * r;
-#if VECTOR == 1
-  rest = v >= 0.0 ? er : r;
-  return v >= 0.0 ? r : er;
-#else
-  rest = mix(r, er, greaterThanEqual(v, Part(0.0)));
-  return mix(er, r, greaterThanEqual(v, Part(0.0)));
-#endif
-}
+// The activation. exp(-v) is computed times a power of two, so that the reciprocal of 1 + exp(-v) stays a normal number
+// as long as silu(v) is one: it comes times 2^8. There is no case for
+// either sign.
+const float SILU_SCALE = 0.00390625, LOG2_E = 1.4426950408889634;
+
+// SiLU of values that come times SILU_SCALE, by taps that were scaled, which is exact but for subnormal ones.
 Part silu_part(Part v) {
-  Part rest;
-  return v * sigmoid_part(v, rest);
+  return v * (1.0 / (exp2(fma(v, Part(-LOG2_E / SILU_SCALE), Part(-8.0))) + SILU_SCALE));
 }
-// dout times the slope of SiLU at pre.
+// dout times the slope of SiLU at pre, sigmoid(v) (1 + v (1 - sigmoid(v))), where 1 - sigmoid(v) = exp(-v) sigmoid(v) to
+// full relative precision. The bound of the exponent keeps infinity times zero out; there sigmoid(v) is 0.
 Part slope_part(Part dout, Part pre) {
-  Part rest;
-  Part s = sigmoid_part(pre, rest);
-  return dout * s * fma(pre, rest, Part(1.0));
+  Part e = exp2(min(fma(pre, Part(-LOG2_E), Part(-16.0)), Part(127.0)));  // 2^-16 exp(-v)
+  Part r = 1.0 / fma(e, Part(256.0), Part(SILU_SCALE));                   // 2^8 sigmoid(v)
+  return dout * (r * fma(pre, e * r, Part(SILU_SCALE)));
 }
 
 #if VECTOR == 8
 const Values ZERO = Values(vec4(0.0), vec4(0.0));
+Values scaled(Values a, float by) { return Values(a.lo * by, a.hi * by); }
 Values times(Values a, Values b) { return Values(a.lo * b.lo, a.hi * b.hi); }
 Values plus(Values a, Values b) { return Values(a.lo + b.lo, a.hi + b.hi); }
 Values times_plus(Values a, Values b, Values c) { return Values(fma(a.lo, b.lo, c.lo), fma(a.hi, b.hi, c.hi)); }
@@ -118,6 +127,7 @@ Values silu_of(Values v) { return Values(silu_part(v.lo), silu_part(v.hi)); }
 Values silu_slope(Values dout, Values pre) { return Values(slope_part(dout.lo, pre.lo), slope_part(dout.hi, pre.hi)); }
 #else
 const Values ZERO = Values(0.0);
+Values scaled(Values a, float by) { return a * by; }
 Values times(Values a, Values b) { return a * b; }
 Values plus(Values a, Values b) { return a + b; }
 Values times_plus(Values a, Values b, Values c) { return fma(a, b, c); }
@@ -169,6 +179,32 @@ Row narrow_row(Values v, int type) {
 #else
   return narrow2(v, TYPE);
 #endif
+}
+
+#if VECTOR > 1 && TYPE == TYPE_BF16
+// A tie goes away from zero: half a unit in the last place is added, and what is behind it cut off. NaN stays NaN.
+uint narrow_away2(vec2 v) {
+  const vec2 powers = uintBitsToFloat(floatBitsToUint(v) & 0xff800000u);  // of two, with the sign; infinity for NaN
+  const uvec2 r = floatBitsToUint(fma(powers, vec2(0.00390625), v));
+  return (r.y & 0xffff0000u) | (r.x >> 16);
+}
+uvec2 narrow_away4(vec4 v) { return uvec2(narrow_away2(v.xy), narrow_away2(v.zw)); }
+#endif
+
+// Of values that an activation went into: what a tie is there is chance, so it may go either way.
+Row narrow_activated(Values v, int type) {
+#if VECTOR == 8 && TYPE == TYPE_BF16
+  return uvec4(narrow_away4(v.lo), narrow_away4(v.hi));
+#elif VECTOR == 4 && TYPE == TYPE_BF16
+  return narrow_away4(v);
+#else
+  return narrow_row(v, type);
+#endif
+}
+
+// The output for what a convolution comes to, by taps that were scaled if there is an activation.
+Row output_row(Values y, bool silu, int type) {
+  return silu ? narrow_activated(silu_of(y), type) : narrow_row(y, type);
 }
 
 // The same values in another type: the bits themselves where the types are one, else rounded once.
@@ -254,6 +290,11 @@ Values convolve(Values taps[TAPS], Values bias, Values window[KEPT], Values newe
   Values v = bias;
   [[unroll]] for (int k = 0; k < KEPT; k++) v = times_plus(taps[k], window[k], v);
   return times_plus(taps[TAPS - 1], newest, v);
+}
+
+void scale_taps(inout Values taps[TAPS], inout Values bias, float by) {
+  [[unroll]] for (int k = 0; k < TAPS; k++) taps[k] = scaled(taps[k], by);
+  bias = scaled(bias, by);
 }
 
 // Appends to a window.

@@ -73,8 +73,8 @@ void main() {
         Values window[KEPT];
         [[unroll]] for (int j = 0; j < KEPT; j++) window[j] = widen_row(now.kept[j], type);
         Values y = convolve(taps, bias, window, widen_row(now.x, x_type));
-        if (silu) y = silu_of(y);
-        row = narrow_row(y, x_type);
+        if (silu) y = scaled(y, SILU_SCALE);
+        row = output_row(y, silu, x_type);
         append(now.kept, now.x, first);
         put_columns(SLOT(states, now.slot, c), first, type, now.kept);
       }
@@ -141,8 +141,8 @@ void main() {
       if (i + 1 < count) next = load_row(a.x, x_row + (i + 1) * a.x_token, x_type);
       Values now = widen_row(row, x_type);
       Values y = convolve(taps, bias, window, now);
-      if (silu) y = silu_of(y);
-      store_row(a.result, out_row + i * a.out_token, narrow_row(y, x_type), x_type);
+      if (silu) y = scaled(y, SILU_SCALE);
+      store_row(a.result, out_row + i * a.out_token, output_row(y, silu, x_type), x_type);
       shift(window, now, first);
       row = converted(row, x_type, type);
       if (whole) {

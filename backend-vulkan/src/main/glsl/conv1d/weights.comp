@@ -51,6 +51,8 @@ PUSHED_ARGUMENTS {
 };
 TAKES_ARGUMENTS;
 
+const int AT_ONCE = 24;  // loads on their way together
+
 void main() {
   uint columns = uint(a.columns);
   int k = int(group_id() / columns);
@@ -59,7 +61,14 @@ void main() {
   if (c >= a.channels || !(weight ? GIVEN(dweight) : GIVEN(dbias))) return;
   int64_t p = k * a.pitch + c, stride = (a.width + 1) * a.pitch;
   float sum = 0.0;
-  for (int i = 0; i < a.tiles; i++) sum += load_float(a.partial, p + i * stride);
+  for (int i = 0; i < a.tiles; i += AT_ONCE) {
+    float parts[AT_ONCE];
+    [[unroll]] for (int u = 0; u < AT_ONCE; u++) {
+      parts[u] = 0.0;
+      if (i + u < a.tiles) parts[u] = load_float(a.partial, p + (i + u) * stride);
+    }
+    [[unroll]] for (int u = 0; u < AT_ONCE; u++) sum += parts[u];
+  }
   uint64_t target = weight ? a.dweight : a.dbias;
   int64_t place = weight ? c * a.dweight_pitch + k : c;
   if (a.accumulate != 0) sum += load_value(target, place, a.type);

@@ -4,7 +4,6 @@ import dev.weft.DataType;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.conv1d.CausalConv1dSpec.Mode;
 import dev.weft.gpu.KernelName;
-import dev.weft.gpu.MatrixUnits;
 import dev.weft.gpu.TensorLayout;
 import java.util.ArrayList;
 import java.util.List;
@@ -57,11 +56,10 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
 
   /**
    * Groups of a forward pass that a compute unit holds at once, by the registers that NVIDIA's
-   * compilers give them: in OpenCL eight channels take 168 and four 128, in Vulkan never more than
-   * 128.
+   * compilers give them: eight channels take up to 168, and four 128.
    */
-  int residentGroups(MatrixUnits units) {
-    return vector > 4 && units != MatrixUnits.COOPERATIVE ? 3 : 4;
+  int residentGroups() {
+    return vector > 4 ? 3 : 4;
   }
 
   /** The forms that launches of a spec may need, widest rows first; the last takes anything. */

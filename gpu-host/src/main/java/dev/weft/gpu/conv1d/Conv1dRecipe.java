@@ -135,14 +135,8 @@ public final class Conv1dRecipe implements Conv1dKernel {
 
   /** Of a backward pass. */
   private int mostTiles(long tokens) {
-    // As many groups again as a compute unit holds more than CUDA's three.
-    boolean four = device.traits().matrixUnits() == MatrixUnits.COOPERATIVE;
     return Conv1dPlan.backwardTiles(
-        spec.channels(),
-        spec.width(),
-        tokens,
-        spec.workspaceLimit(),
-        four ? computeUnits * 4 / 3 : computeUnits);
+        spec.channels(), spec.width(), tokens, spec.workspaceLimit(), computeUnits);
   }
 
   /** Work-items that own all channels together. */
@@ -162,11 +156,7 @@ public final class Conv1dRecipe implements Conv1dKernel {
     int tokens = TensorLayout.tokens(a.x().size(0));
     Conv1dTiles plan =
         Conv1dTiles.forward(
-            items(program),
-            tokens,
-            sequences,
-            computeUnits,
-            program.residentGroups(device.traits().matrixUnits()));
+            items(program), tokens, sequences, computeUnits, program.residentGroups());
     long groups = plan.groups(Conv1dArguments.emptyTiles(a.initialStatesOut(), sequences));
     if (groups == 0) {
       return;
