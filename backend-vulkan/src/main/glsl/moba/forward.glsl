@@ -31,5 +31,11 @@ STORED_ARGUMENTS {
   int64_t entries_per_head;
   int block_count;
 #endif
+#ifdef KERNEL_moba_direct
+  READS(selection);
+  int64_t selection_token_pitch;
+  int64_t selection_head_pitch;
+  int lanes;
+#endif
 };
 TAKES_ARGUMENTS;

@@ -45,9 +45,14 @@ record MobaDirectKernel(ComputeKernel kernel, int lanes) {
     return Optional.of(new MobaDirectKernel(device.kernel(name), lanes));
   }
 
-  /** NVIDIA's shuffles come with its matrix units; other units have no part in this. */
+  /**
+   * Shuffles of 32 work-items come with NVIDIA's matrix units, and with cooperative matrices, whose
+   * waves are subgroups; other units have no part in this.
+   */
   private static int matrixCode(MobaAttentionSpec spec, MatrixUnits units) {
-    return units == MatrixUnits.NVIDIA_MMA ? MobaTiles.matrixCode(spec.dataType(), units) : 0;
+    return units == MatrixUnits.NVIDIA_MMA || units == MatrixUnits.COOPERATIVE
+        ? MobaTiles.matrixCode(spec.dataType(), units)
+        : 0;
   }
 
   /** Whether there are so few queries that lists would have a row or two each. */
