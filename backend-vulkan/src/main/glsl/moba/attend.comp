@@ -64,6 +64,9 @@ bool load_keys(uint64_t base, int64_t page_pitch, int64_t slot_pitch, int sequen
   return bad;
 }
 
+// Keys and values take turns in their tile: nothing sets out early.
+void begin_keys(int kv_head, int sequence, int begin, int end) {}
+
 // The rows of the group's tile meet the keys at positions [begin, end) of a sequence. Row r sees positions
 // [seen_of[r].x, seen_of[r].y] of them; all rows see [all_from, all_to]. Leaves parts.
 void attend(int kv_head, int sequence, int begin, int end, int all_from, int all_to) {

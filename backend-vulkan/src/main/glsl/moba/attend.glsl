@@ -1,17 +1,18 @@
-// Attention's kernels: which rows and keys a group's tile has. What includes this has attend(), and its shared memory
-// with query_at, part_at and seen_of.
+// Attention's kernels: which rows and keys a group's tile has. What includes this has begin_keys(), which may set out for
+// the first keys before the rows are known, attend(), and its shared memory with query_at, part_at and seen_of.
 
 #ifdef KERNEL_moba_listed
 // A group for each tile that there may be.
 void main() {
   uint tile = group_id();
+  uint list = load_uint(a.list_of_tile, tile);  // together with how many there are: beyond them it is not used
   if (tile >= load_uint(a.tiles_before, int64_t(a.heads) * a.block_count)) return;
-  uint list = load_uint(a.list_of_tile, tile);
   int head = int(list / uint(a.block_count));
   int kv_head = a.first_head + head;
   Block block = load_int4(a.blocks, list % uint(a.block_count));
   uint length = list_length(a.offsets, list);
   uint first = (tile - load_uint(a.tiles_before, list)) * ROWS;
+  begin_keys(kv_head, block.w, block.x, block.y);
   int64_t entries = head * a.entries_per_head + int64_t(list_start(a.offsets, list, int64_t(head) * a.block_count));
   int id = local_id();
   if (id < ROWS) {
@@ -49,6 +50,7 @@ void main() {
     all_from = own_start(s, last);
     all_to = first;
   }
+  begin_keys(kv_head, s.index, begin, end);
   int id = local_id();
   if (id < ROWS) {
     query_at[id] = -1;

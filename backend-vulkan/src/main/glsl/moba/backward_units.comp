@@ -7,7 +7,8 @@
 // they are, rounded, the operands P^T and dS^T of the products that follow. Rows of q and dout stream by through shared
 // memory, STREAM at a time: of two tensors by turns the next rows are on their way to registers while these are
 // multiplied, and where the rows of the tile after next lie is looked up. Rows: a wave owns 16 BLOCKS of them, keeps their
-// q and dout, and keys and values stream by. Constants: WIDTH (64 or 128), BLOCKS, WAVES 4.
+// q and dout, and keys and values stream by. Constants: WIDTH (64 or 128), BLOCKS, WAVES 4; WHOLE: rows of q, k, v and dout
+// are WIDTH wide and aligned and blocks are whole numbers of tiles of STREAM keys, so that a chunk is one load.
 #extension GL_KHR_shader_subgroup_basic : require
 
 #define STREAM 32
@@ -18,10 +19,13 @@
 #include "../common/matrix.glsl"
 #include "../common/copy.glsl"
 #include "batch.glsl"
+#include "pairs.glsl"
 #include "backward.glsl"
 
 #define GROUP (WAVES * WAVE)
 layout(local_size_x = GROUP) in;
+
+layout(constant_id = 0) const bool WHOLE = false;
 
 STORED_ARGUMENTS {
   BACKWARD_ARGUMENTS;
@@ -52,8 +56,10 @@ TAKES_ARGUMENTS;
 #define STREAM_BLOCKS (STREAM / 16)
 #define WIDTH_CHUNKS (WIDTH / CHUNK)
 #define ROWS_AT_ONCE (GROUP / WIDTH_CHUNKS)
-#define SECOND (STREAM * ROW_PITCH)  // the place of the second tensor that streams
-#define TURN (2 * SECOND)            // and of the tile that comes next
+// Of what streams by, places in the pool are counted in chunks: the loads of matrices then have constants beside the turn.
+#define ROW_CHUNKS (ROW_PITCH / CHUNK)
+#define SECOND (STREAM * ROW_CHUNKS)  // the place of the second tensor that streams
+#define TURN (2 * SECOND)             // and of the tile that comes next
 #define FETCHES (STREAM / ROWS_AT_ONCE)
 
 // Of element e of a block: the upper or lower row, and the column.
@@ -72,6 +78,10 @@ const int own_blocks = BLOCKS * COLUMN_BLOCKS;
 // A row's chunk, zeros beyond its width; no row: 0.
 uvec4 chunk_of(uint64_t row, int column, int width, bool aligned) {
   uvec4 bits = uvec4(0u);
+  if (WHOLE) {
+    if (row != 0ul) bits = Words4(row + uint64_t(2 * column)).v;
+    return bits;
+  }
   if (row != 0ul && column < width) bits = read_chunk(row + uint64_t(2 * column), min(width - column, CHUNK), aligned);
   return bits;
 }
@@ -102,7 +112,7 @@ uint64_t query_row(uint64_t base, int64_t row, int64_t token_pitch, int64_t head
 uvec4 ahead[FETCHES];
 void put_ahead(int where, int id) {
   [[unroll]] for (int i = 0; i < FETCHES; i++) {
-    put_chunk(where + (id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_PITCH + id % WIDTH_CHUNKS * CHUNK, ahead[i]);
+    tile_memory[where + (id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_CHUNKS + id % WIDTH_CHUNKS] = ahead[i];
   }
 }
 // A wave's own rows of the pool as operands.
@@ -121,9 +131,9 @@ void put_ahead(int where, int id) {
   }                                                                                                           \
   [[unroll]] for (int c_ = 0; c_ < COLUMN_BLOCKS; c_++) {                                                     \
     UNIT_B y_;                                                                                                \
-    coopMatLoad(y_, tile_memory, uint((turn) + (block) * 16 * ROW_PITCH + c_ * 16) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS); \
+    coopMatLoad(y_, tile_memory, uint(turn) + (block) * 16 * ROW_CHUNKS + c_ * 16 / CHUNK, ROW_CHUNKS, BY_COLUMNS); \
     [[unroll]] for (int i_ = 0; i_ < BLOCKS; i_++) s[i_] = coopMatMulAdd(first_own[i_ * COLUMN_BLOCKS + c_], y_, s[i_]); \
-    coopMatLoad(y_, tile_memory, uint((turn) + SECOND + (block) * 16 * ROW_PITCH + c_ * 16) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS); \
+    coopMatLoad(y_, tile_memory, uint(turn) + SECOND + (block) * 16 * ROW_CHUNKS + c_ * 16 / CHUNK, ROW_CHUNKS, BY_COLUMNS); \
     [[unroll]] for (int i_ = 0; i_ < BLOCKS; i_++) ds[i_] = coopMatMulAdd(second_own[i_ * COLUMN_BLOCKS + c_], y_, ds[i_]); \
   }
 
@@ -285,17 +295,23 @@ void main() {
             weight = seen ? weight : 0.0;
             slope = seen ? slope : 0.0;
           }
-          p[i][e] = TO_UNIT(weight);
-          d[i][e] = TO_UNIT(slope);
+          s[i][e] = weight;
+          ds[i][e] = slope;
+        }
+      }
+      [[unroll]] for (int i = 0; i < BLOCKS; i++) {
+        [[unroll]] for (int e = 0; e < 8; e += 2) {
+          PUT_PAIR(p[i], e, to_units(vec2(s[i][e], s[i][e + 1])))
+          PUT_PAIR(d[i], e, to_units(vec2(ds[i][e], ds[i][e + 1])))
         }
       }
       [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {
         UNIT_B y;
-        coopMatLoad(y, tile_memory, uint(turn + SECOND + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+        coopMatLoad(y, tile_memory, uint(turn) + SECOND + j * 16 * ROW_CHUNKS + c * 16 / CHUNK, ROW_CHUNKS, BY_ROWS);
         [[unroll]] for (int i = 0; i < BLOCKS; i++) {
           value_sums[i * COLUMN_BLOCKS + c] = coopMatMulAdd(p[i], y, value_sums[i * COLUMN_BLOCKS + c]);
         }
-        coopMatLoad(y, tile_memory, uint(turn + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+        coopMatLoad(y, tile_memory, uint(turn) + j * 16 * ROW_CHUNKS + c * 16 / CHUNK, ROW_CHUNKS, BY_ROWS);
         [[unroll]] for (int i = 0; i < BLOCKS; i++) {
           key_sums[i * COLUMN_BLOCKS + c] = coopMatMulAdd(d[i], y, key_sums[i * COLUMN_BLOCKS + c]);
         }
@@ -376,7 +392,7 @@ void meet_keys(int kv_head, int begin, int end, int id) {
     const bool goes_on = from + STREAM < end;
     barrier();  // everybody is done with the tile before, and has put its part of this one
     if (goes_on) FETCH_TOKENS(k, k_pitch, from + STREAM, dim, k_aligned)
-    const bool is_masked = IS_CAUSAL || from + STREAM > end;
+    const bool is_masked = IS_CAUSAL || (!WHOLE && from + STREAM > end);
     [[unroll]] for (int j = 0; j < STREAM_BLOCKS; j++) {
       UNIT_SUMS s[BLOCKS];
       UNIT_SUMS ds[BLOCKS];
@@ -388,12 +404,15 @@ void meet_keys(int kv_head, int begin, int end, int id) {
           const int r = 2 * i + HALF(e);
           float slope = exp2(s[i][e] * scale_log2 - stats[r].x) * (ds[i][e] - stats[r].y);
           if (is_masked) slope = key <= reach[r] && key < end ? slope : 0.0;
-          d[i][e] = TO_UNIT(slope);
+          s[i][e] = slope;
         }
+      }
+      [[unroll]] for (int i = 0; i < BLOCKS; i++) {
+        [[unroll]] for (int e = 0; e < 8; e += 2) PUT_PAIR(d[i], e, to_units(vec2(s[i][e], s[i][e + 1])))
       }
       [[unroll]] for (int c = 0; c < COLUMN_BLOCKS; c++) {
         UNIT_B y;
-        coopMatLoad(y, tile_memory, uint(turn + j * 16 * ROW_PITCH + c * 16) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+        coopMatLoad(y, tile_memory, uint(turn) + j * 16 * ROW_CHUNKS + c * 16 / CHUNK, ROW_CHUNKS, BY_ROWS);
         [[unroll]] for (int i = 0; i < BLOCKS; i++) {
           sums[i * COLUMN_BLOCKS + c] = coopMatMulAdd(d[i], y, sums[i * COLUMN_BLOCKS + c]);
         }

@@ -54,6 +54,18 @@ const int TYPE_BYTES = TYPE == TYPE_F32 ? 4 : 2;
 
 #define local_id() int(gl_LocalInvocationID.x)
 
+// i / n of what is not negative. 64-bit division takes GPUs some hundred instructions; nearly all that kernels divide has
+// 32 bits.
+int64_t quotient(int64_t i, int64_t n) {
+  int64_t q;
+  if ((uint(uint64_t(i) >> 32) | uint(uint64_t(n) >> 32)) == 0u) {
+    q = int64_t(uint(i) / uint(n));
+  } else {
+    q = i / n;
+  }
+  return q;
+}
+
 uint load_uint(uint64_t p, int64_t i) { return Word(at(p, i, 4)).v; }
 void store_uint(uint64_t p, int64_t i, uint v) { Word(at(p, i, 4)).v = v; }
 void store_int(uint64_t p, int64_t i, int v) { Word(at(p, i, 4)).v = uint(v); }

@@ -12,7 +12,8 @@ layout(local_size_x = GROUP) in;
 
 #ifdef KERNEL_moba_merge
 #define COLUMNS 8
-#define AHEAD 4  // parts under way at once
+#define AHEAD 4        // parts under way at once
+#define SLOTS_AHEAD 8  // and of what is known of them
 #define LOG_2 0.69314718055994531
 
 STORED_ARGUMENTS {
@@ -44,13 +45,14 @@ void main() {
   int chunks = (a.value_dim + COLUMNS - 1) / COLUMNS;
   int slots = a.slots;
   int64_t i = global_id();
-  int64_t row = i / chunks;
-  int column = int(i % chunks) * COLUMNS;
+  int64_t row = quotient(i, chunks);
+  int column = int(i - row * chunks) * COLUMNS;
   int64_t rows_of_head = int64_t(a.tokens) * a.group;
   if (row >= a.heads * rows_of_head) return;
-  int head = int(row / rows_of_head);
-  int64_t token = row / a.group % a.tokens;
-  int64_t query = int64_t(a.first_head + head) * a.group + row % a.group;
+  int head = int(quotient(row, rows_of_head));
+  int64_t row_of_head = row - head * rows_of_head;
+  int64_t token = quotient(row_of_head, a.group);
+  int64_t query = int64_t(a.first_head + head) * a.group + row_of_head - token * a.group;
   int index = sequence_of_token(int(token));
   if (index < 0) return;
 
@@ -59,10 +61,25 @@ void main() {
   if (GIVEN(selection)) chosen = at(a.selection, token * a.selection_token_pitch + query * a.selection_head_pitch, 4);
   int count = 0;  // blocks that the row selected: then -1
   float highest = load_float2(a.part_sums, first + slots).x;
-  while (count < slots) {
-    if (load_int(chosen, count) < 0) break;
-    highest = larger(highest, load_float2(a.part_sums, first + count).x);
-    count++;
+  bool ends = false;
+  for (int n = 0; n < slots && !ends; n += SLOTS_AHEAD) {
+    int blocks[SLOTS_AHEAD];
+    float maxima[SLOTS_AHEAD];  // beyond the last block: what there happens to be
+    [[unroll]] for (int k = 0; k < SLOTS_AHEAD; k++) {
+      blocks[k] = -1;
+      maxima[k] = 0.0;
+      if (n + k < slots) {
+        blocks[k] = load_int(chosen, n + k);
+        maxima[k] = load_float2(a.part_sums, first + n + k).x;
+      }
+    }
+    [[unroll]] for (int k = 0; k < SLOTS_AHEAD; k++) {
+      ends = ends || blocks[k] < 0;
+      if (!ends) {
+        highest = larger(highest, maxima[k]);
+        count++;
+      }
+    }
   }
   float base = highest == MINUS_INFINITY ? 0.0 : highest;
   float total = 0.0;
@@ -149,8 +166,8 @@ void main() {
   int id = local_id();
   int lane = id % STATS_LANES;
   int64_t row = global_id() / STATS_LANES;
-  int64_t token = row / a.query_heads;
-  int64_t head = row % a.query_heads;
+  int64_t token = quotient(row, a.query_heads);
+  int64_t head = row - token * a.query_heads;
   bool live = token < a.tokens;
   if (live) live = load_int2(a.homes, token).x >= 0;
   float sum = 0.0;
@@ -181,6 +198,8 @@ void main() {
 #endif
 
 #ifdef KERNEL_moba_backward_merge
+#define AHEAD 4  // parts under way at once
+
 STORED_ARGUMENTS {
   READS(selection);
   int64_t selection_token_pitch;
@@ -206,27 +225,41 @@ TAKES_ARGUMENTS;
 void main() {
   int chunks = (a.dim + 3) / 4;
   int64_t i = global_id();
-  int64_t row = i / chunks;
-  int column = int(i % chunks) * 4;
+  int64_t row = quotient(i, chunks);
+  int column = int(i - row * chunks) * 4;
   int64_t rows_of_head = int64_t(a.tokens) * a.group;
   if (row >= a.heads * rows_of_head) return;
-  int head = int(row / rows_of_head);
-  int64_t token = row / a.group % a.tokens;
-  int64_t query = int64_t(a.first_head + head) * a.group + row % a.group;
+  int head = int(quotient(row, rows_of_head));
+  int64_t row_of_head = row - head * rows_of_head;
+  int64_t token = quotient(row_of_head, a.group);
+  int64_t query = int64_t(a.first_head + head) * a.group + row_of_head - token * a.group;
   Home home = load_int2(a.homes, token);
   if (home.x < 0) return;
   int64_t part = row * (a.slots + 1) * a.part_pitch + column;
   vec4 sum = vec4(0.0);
-  for (int slot = 0; slot <= a.slots; slot++) {
-    bool counts = slot == a.slots;
-    if (!counts) {
-      counts = selected_block(a.selection, a.selection_token_pitch, a.selection_head_pitch, home, token, query, slot) >= 0;
+  for (int n = 0; n <= a.slots; n += AHEAD) {
+    vec4 values[AHEAD];
+    [[unroll]] for (int k = 0; k < AHEAD; k++) {
+      int slot = n + k;
+      bool counts = slot == a.slots;
+      if (slot < a.slots) {
+        counts =
+            selected_block(a.selection, a.selection_token_pitch, a.selection_head_pitch, home, token, query, slot) >= 0;
+      }
+      values[k] = vec4(0.0);
+      if (counts) values[k] = Floats4(at(a.parts, part + int64_t(slot) * a.part_pitch, 4)).v;
     }
-    if (counts) sum += Floats4(at(a.parts, part + int64_t(slot) * a.part_pitch, 4)).v;
+    [[unroll]] for (int k = 0; k < AHEAD; k++) sum += values[k];
   }
+  sum *= a.scale;
   int64_t target = token * a.dq_token_pitch + query * a.dq_head_pitch + column;
-  [[unroll]] for (int c = 0; c < 4; c++) {
-    if (column + c < a.dim) STORE(a.dq, target + c, a.scale * sum[c]);
+  bool aligned = (uint(at(a.dq, target, TYPE_BYTES)) & uint(4 * TYPE_BYTES - 1)) == 0u;
+  if (aligned && column + 4 <= a.dim) {
+    store_four(a.dq, target, sum);
+  } else {
+    [[unroll]] for (int c = 0; c < 4; c++) {
+      if (column + c < a.dim) STORE(a.dq, target + c, sum[c]);
+    }
   }
 }
 #endif

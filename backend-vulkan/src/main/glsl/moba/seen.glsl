@@ -60,20 +60,23 @@ vec2 weigh(int64_t token, int64_t head, int64_t key, int kv_head) {
 void main() {
   int chunks = (a.dim + COLUMNS_SEEN - 1) / COLUMNS_SEEN;
   int64_t i = global_id();
-  int64_t row = i / chunks;
-  int column = int(i % chunks) * COLUMNS_SEEN;
+  int64_t row = quotient(i, chunks);
+  int column = int(i - row * chunks) * COLUMNS_SEEN;
   int64_t rows_of_head = int64_t(a.tokens) * a.group;
   if (row >= a.heads * rows_of_head) return;
-  int kv_head = a.first_head + int(row / rows_of_head);
-  int64_t token = row / a.group % a.tokens;
+  int64_t pass_head = quotient(row, rows_of_head);
+  int64_t row_of_head = row - pass_head * rows_of_head;
+  int kv_head = a.first_head + int(pass_head);
+  int64_t token = quotient(row_of_head, a.group);
   Home home = load_int2(a.homes, token);
   if (home.x < 0) return;
   int64_t part = (row * (a.slots + 1) + a.slots) * a.part_pitch + column;
   int count = min(COLUMNS_SEEN, a.dim - column);
+  vec4 stored = Floats4(at(a.parts, part, 4)).v;  // rows of parts are padded
   bool finite = true;
-  for (int c = 0; c < count; c++) finite = finite && is_finite(load_float(a.parts, part + c));
+  [[unroll]] for (int c = 0; c < COLUMNS_SEEN; c++) finite = finite && (c >= count || is_finite(stored[c]));
   if (finite) return;
-  int64_t head = int64_t(kv_head) * a.group + row % a.group;
+  int64_t head = int64_t(kv_head) * a.group + row_of_head - token * a.group;
   vec2 own = load_float2(a.stats, token * a.query_heads + head);
   if (!is_finite(own.x) || !is_finite(own.y)) return;  // it sees what is not finite
   vec4 sums = vec4(0.0);
@@ -96,12 +99,12 @@ void main() {
   if (GIVEN(dv)) value_chunks = (a.value_dim + COLUMNS_SEEN - 1) / COLUMNS_SEEN;
   int chunks = key_chunks + value_chunks;
   int64_t i = global_id();
-  int64_t row = i / chunks;
-  int chunk = int(i % chunks);
+  int64_t row = quotient(i, chunks);
+  int chunk = int(i - row * chunks);
   if (row >= int64_t(a.heads) * a.tokens) return;
-  int head = int(row / a.tokens);
+  int head = int(quotient(row, a.tokens));
   int kv_head = a.first_head + head;
-  int64_t key = row % a.tokens;
+  int64_t key = row - int64_t(head) * a.tokens;
   Home home = load_int2(a.homes, key);
   if (home.x < 0) return;
   bool is_value = chunk >= key_chunks;
@@ -111,7 +114,12 @@ void main() {
                             : key * a.dk_token_pitch + kv_head * a.dk_head_pitch + column;
   uint64_t gradient = is_value ? a.dv : a.dk;
   bool finite = true;
-  for (int c = 0; c < count; c++) finite = finite && is_finite(LOAD(gradient, target + c));
+  if (count == COLUMNS_SEEN && (a.aligned & (is_value ? ALIGNED_DV : ALIGNED_DK)) != 0) {
+    vec4 stored = load_four(gradient, target);
+    [[unroll]] for (int c = 0; c < COLUMNS_SEEN; c++) finite = finite && is_finite(stored[c]);
+  } else {
+    for (int c = 0; c < count; c++) finite = finite && is_finite(LOAD(gradient, target + c));
+  }
   if (finite) return;
 
   Block block = load_int4(a.blocks, home.x);

@@ -15,6 +15,17 @@ int candidate_block(uint64_t x) { return int(~uint(x & 0xfffffffful)); }
 
 bool is_mean_absent(Sequence s, int block) { return IS_PAGED && mean_at(s, block).x < 0; }
 
+// Bit i of `count`, at most SEGMENT: the mean of block `first` + i is absent. All are looked up before any is needed.
+uint absent_means(Sequence s, int first, int count) {
+  uint absent = 0u;
+  if (IS_PAGED) {
+    [[unroll]] for (int i = 0; i < SEGMENT; i++) {
+      if (i < count) absent |= mean_at(s, first + i).x < 0 ? 1u << i : 0u;
+    }
+  }
+  return absent;
+}
+
 int past_blocks(QueryTile tile, int row) {
   Sequence s = tile.sequence;
   return s.keys > 0 ? (tile_token(tile, row) + s.shift - s.origin) / a.block_size : 0;
@@ -99,16 +110,17 @@ void main() {
   float least = 0.0;  // scores up to it are not among the best; ties go to lower blocks, which came before
   bool full = false;
   for (int from = 0; from < most; from += KEYS) {
-    score_means(tile.sequence, kv_head, from, most, id);
-    // First the columns that may be among the best, then those into the best: work-items of a wave insert together.
     int first = segment * SEGMENT;
     int columns_here = clamp(past - from - first, 0, SEGMENT);
+    uint absent = absent_means(tile.sequence, from + first, columns_here);
+    score_means(tile.sequence, kv_head, from, most, id);
+    // First the columns that may be among the best, then those into the best: work-items of a wave insert together.
     int count = 0;
     // Unrolled, as are others here: llvmpipe of Mesa 22.3 leaves all loops of a kernel after 65,535 turns in all.
     [[unroll]] for (int n = 0; n < SEGMENT; n++) {
       int i = first + n;
       if (n < columns_here) {
-        if (is_mean_absent(tile.sequence, from + i)) PUT_SCORE(row, i, MINUS_INFINITY);
+        if ((absent >> n & 1u) != 0u) PUT_SCORE(row, i, MINUS_INFINITY);
         places[count * GROUP + id] = uint(i);
         count += full && SCORE_AT(row, i) <= least ? 0 : 1;
       }

@@ -31,34 +31,58 @@ layout(local_size_x = GROUP) in;
 
 shared int64_t query_at[ROWS];
 
+#define QUERIES_OF_ITEM (ROWS / ROWS_AT_ONCE)
+#define MEANS_OF_ITEM (KEYS / ROWS_AT_ONCE)
+
 void load_rows(int id) {
   const int column = id % WIDTH_CHUNKS * CHUNK;
   const int count = clamp(a.dim - column, 0, CHUNK);
-  const bool aligned = (a.aligned & ALIGNED_Q) != 0;
-  [[dont_unroll]] for (int row = id / WIDTH_CHUNKS; row < ROWS; row += ROWS_AT_ONCE) {
-    const int64_t from = query_at[row];
-    uvec4 bits = uvec4(0u);
-    if (from >= 0 && count > 0) bits = read_chunk(a.q + uint64_t((from + column) * 2), count, aligned);
-    put_chunk(row * ROW_PITCH + column, bits);
+  if ((a.aligned & ALIGNED_Q) != 0 && a.dim % CHUNK == 0) {  // all set out together
+    uvec4 bits[QUERIES_OF_ITEM];
+    [[unroll]] for (int i = 0; i < QUERIES_OF_ITEM; i++) {
+      const int64_t from = query_at[id / WIDTH_CHUNKS + i * ROWS_AT_ONCE];
+      bits[i] = uvec4(0u);
+      if (from >= 0 && count > 0) bits[i] = Words4(a.q + uint64_t((from + column) * 2)).v;
+    }
+    [[unroll]] for (int i = 0; i < QUERIES_OF_ITEM; i++) {
+      put_chunk((id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_PITCH + column, bits[i]);
+    }
+  } else {
+    [[dont_unroll]] for (int row = id / WIDTH_CHUNKS; row < ROWS; row += ROWS_AT_ONCE) {
+      const int64_t from = query_at[row];
+      uvec4 bits = uvec4(0u);
+      if (from >= 0 && count > 0) bits = read_chunk(a.q + uint64_t((from + column) * 2), count, false);
+      put_chunk(row * ROW_PITCH + column, bits);
+    }
   }
 }
 
-// Scores of a tile of means with the group's rows. Ends behind a barrier.
-void score_means(Sequence s, int kv_head, int from, int to, int id) {
+// Means on their way to the tile.
+uvec4 means_ahead[MEANS_OF_ITEM];
+
+void fetch_means(Sequence s, int kv_head, int from, int to, int id) {
   const int column = id % WIDTH_CHUNKS * CHUNK;
   const int count = clamp(a.dim - column, 0, CHUNK);
   const bool aligned = (a.aligned & ALIGNED_MEANS) != 0;
-  [[dont_unroll]] for (int row = id / WIDTH_CHUNKS; row < KEYS; row += ROWS_AT_ONCE) {
-    uvec4 bits = uvec4(0u);
-    if (from + row < to && count > 0) {
-      const ivec2 place = mean_at(s, from + row);
-      if (place.x >= 0) {
-        const int64_t element = place.x * a.means_page_pitch + place.y * a.means_slot_pitch + kv_head * a.means_head_pitch;
-        bits = read_chunk(a.means + uint64_t((element + column) * 2), count, aligned);
-      }
+  [[unroll]] for (int i = 0; i < MEANS_OF_ITEM; i++) {
+    const int block = from + id / WIDTH_CHUNKS + i * ROWS_AT_ONCE;
+    ivec2 place = ivec2(-1, 0);
+    if (block < to) place = mean_at(s, block);
+    means_ahead[i] = uvec4(0u);
+    if (place.x >= 0 && count > 0) {
+      const int64_t element = place.x * a.means_page_pitch + place.y * a.means_slot_pitch + kv_head * a.means_head_pitch;
+      means_ahead[i] = read_chunk(a.means + uint64_t((element + column) * 2), count, aligned);
     }
-    put_chunk(KEYS_AT + row * ROW_PITCH + column, bits);
   }
+}
+
+// Scores of a tile of means with the group's rows; the next tile sets out meanwhile. Ends behind a barrier.
+void score_means(Sequence s, int kv_head, int from, int to, int id) {
+  if (from == 0) fetch_means(s, kv_head, from, to, id);
+  [[unroll]] for (int i = 0; i < MEANS_OF_ITEM; i++) {
+    put_chunk(KEYS_AT + (id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_PITCH + id % WIDTH_CHUNKS * CHUNK, means_ahead[i]);
+  }
+  if (from + KEYS < to) fetch_means(s, kv_head, from + KEYS, to, id);
   barrier();
   for (int tile = id / WAVE; tile < SCORE_TILES; tile += WAVES) {
     const int first_row = tile % SCORE_ROWS * 16, first_key = tile / SCORE_ROWS * 16;

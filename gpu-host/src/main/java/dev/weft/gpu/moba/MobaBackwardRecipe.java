@@ -88,6 +88,7 @@ final class MobaBackwardRecipe {
     private final Region listScratch;
     private final MobaListBuilder.Selection selection;
     private final int alignment;
+    private final MobaGradientKernels.Kernels kernels;
 
     Run(ComputeStream stream, MobaBackward a, MobaBackwardPlan plan, Region scratch) {
       this.stream = stream;
@@ -109,6 +110,7 @@ final class MobaBackwardRecipe {
               | MobaTensors.aligned(a.dout(), MobaTensors.ALIGNED_DOUT)
               | MobaTensors.aligned(a.dk(), MobaTensors.ALIGNED_DK)
               | MobaTensors.aligned(a.dv(), MobaTensors.ALIGNED_DV);
+      kernels = gradients.of(alignment);
     }
 
     void launch(boolean wantsQueries, boolean wantsKeys) {
@@ -204,7 +206,7 @@ final class MobaBackwardRecipe {
       int shares = shares(1, gradients.keysAtOnce());
       to.value(shares);
       stream.dispatch(
-          gradients.keys(), (long) heads * layout.blocks() * shares, 1, 1, gradients.groupSize());
+          kernels.keys(), (long) heads * layout.blocks() * shares, 1, 1, gradients.groupSize());
 
       Arguments again = putLists(arguments(first), 0);
       MobaTensors.putMatrix(again, a.dk());
@@ -223,12 +225,13 @@ final class MobaBackwardRecipe {
             .region(listScratch.plus(layout.tilesAt()))
             .region(scratch.plus(plan.listOfTileAt()))
             .value(heads);
-        stream.dispatch(gradients.listed(), plan.mostTiles(heads), 1, 1, gradients.groupSize());
+        stream.dispatch(kernels.listed(), plan.mostTiles(heads), 1, 1, gradients.groupSize());
+        stream.independent(); // parts of their own
       }
       int shares = shares(layout.group(), gradients.rowsAtOnce());
       putParts(arguments(first)).value(layout.blocks()).value(shares);
       stream.dispatch(
-          gradients.own(), (long) heads * layout.blocks() * shares, 1, 1, gradients.groupSize());
+          kernels.own(), (long) heads * layout.blocks() * shares, 1, 1, gradients.groupSize());
 
       long items = heads * layout.rows() * chunks(spec.headDim());
       putParts(arguments(first)).region(listScratch.plus(layout.homesAt())).value(heads);

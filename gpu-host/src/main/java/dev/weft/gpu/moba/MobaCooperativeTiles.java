@@ -49,6 +49,14 @@ record MobaCooperativeTiles(DataType type, int width, int rows, int keys, int wa
     return waves * WAVE;
   }
 
+  /**
+   * Whether rows are as wide as tiles and blocks whole numbers of tiles of keys: then aligned rows
+   * have kernels of their own.
+   */
+  boolean areWhole(MobaAttentionSpec spec) {
+    return spec.headDim() == width && spec.valueDim() == width && spec.blockSize() % keys == 0;
+  }
+
   /** Names a kernel with these tiles. */
   KernelName kernel(String function, boolean paged) {
     return KernelName.of("moba/attend_units", function)

@@ -115,6 +115,7 @@ final class MobaForwardRecipe {
   private final class Run {
     private final ComputeStream stream;
     private final MobaAttentionKernels attention;
+    private final MobaAttentionKernels.Kernels kernels;
     private final MobaForwardPlan plan;
     private final @Nullable MobaDirectKernel direct;
     private final MobaListLayout layout;
@@ -139,6 +140,7 @@ final class MobaForwardRecipe {
       this.listScratch = scratch.plus(plan.listsAt());
       this.tensors = tensors;
       alignment = tensors.alignment();
+      kernels = attention.of(alignment);
     }
 
     void launch() {
@@ -169,6 +171,7 @@ final class MobaForwardRecipe {
               scratch.plus(plan.listOfTileAt()),
               plan.mostTiles(heads));
           listed(first, heads);
+          stream.independent(); // parts of their own
         }
         own(first, heads);
         merge(first, heads);
@@ -277,13 +280,12 @@ final class MobaForwardRecipe {
           .region(listScratch.plus(layout.entriesAt()))
           .value(layout.entriesPerHead())
           .value(layout.blocks());
-      stream.dispatch(attention.listed(), plan.mostTiles(heads), 1, 1, attention.groupSize());
+      stream.dispatch(kernels.listed(), plan.mostTiles(heads), 1, 1, attention.groupSize());
     }
 
     private void own(int first, int heads) {
       attendArguments(first, heads);
-      stream.dispatch(
-          attention.own(), queryTiles(attention.rows()), heads, 1, attention.groupSize());
+      stream.dispatch(kernels.own(), queryTiles(attention.rows()), heads, 1, attention.groupSize());
     }
 
     private void merge(int first, int heads) {
