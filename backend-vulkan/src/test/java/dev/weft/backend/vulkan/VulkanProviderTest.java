@@ -1,6 +1,7 @@
 package dev.weft.backend.vulkan;
 
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.DataType;
@@ -9,11 +10,22 @@ import dev.weft.gpu.fixtures.GpuProviderContract;
 import dev.weft.gpu.fixtures.PresentDevice;
 import dev.weft.moba.MobaAttentionSpec;
 import dev.weft.spi.BackendDevice;
+import dev.weft.spi.Probe;
 import org.junit.jupiter.api.Test;
 
 class VulkanProviderTest extends GpuProviderContract {
   VulkanProviderTest() {
     super(new VulkanProvider(), "vulkan", 90);
+  }
+
+  /** Drivers were seen to fail when the loader had loaded them some thirty times. */
+  @Test
+  void aProcessMayProbeAsOftenAsItLikes() {
+    PresentDevice.required(provider);
+    for (int i = 0; i < 80; i++) {
+      Probe probe = provider.probe();
+      assertInstanceOf(Probe.Available.class, probe, () -> "the last of several: " + probe);
+    }
   }
 
   @Test

@@ -344,6 +344,10 @@ public record DeviceProperties(
     return described(index).feature("matrix units", matrixUnits).build();
   }
 
+  boolean isNvidia() {
+    return vendorId == VENDOR_NVIDIA;
+  }
+
   private DeviceDescriptor.Builder described(int index) {
     return DeviceDescriptor.builder(index, name, kind.described)
         .vendor(

@@ -15,8 +15,11 @@ import org.jspecify.annotations.Nullable;
  * may a driver be entered once its library is about to be left.
  */
 public final class DeviceUse {
-  /** How long a shutdown waits for threads that are at work. */
-  private static final Duration SHUTDOWN_WAIT = Duration.ofSeconds(5);
+  /**
+   * How long a shutdown waits for threads that are at work: some pipelines take a driver seconds,
+   * and after ten of them container engines kill.
+   */
+  private static final Duration SHUTDOWN_WAIT = Duration.ofSeconds(10);
 
   private final ReentrantReadWriteLock lock = new ReentrantReadWriteLock();
   private final Use use = () -> lock.readLock().unlock();

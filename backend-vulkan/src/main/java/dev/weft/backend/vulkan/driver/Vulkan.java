@@ -65,7 +65,6 @@ public final class Vulkan implements AutoCloseable {
   }
 
   static Vulkan open(String library, boolean validation) throws NotUsableException {
-    load(library);
     DeviceUse use;
     try {
       use = DeviceUse.start();
@@ -73,11 +72,12 @@ public final class Vulkan implements AutoCloseable {
       throw new NotUsableException("the JVM is shutting down", "open devices before that", e);
     }
     try (var _ = use.begin()) {
+      load(library);
       ValidationMessages messages = new ValidationMessages();
       VkDebugUtilsMessengerCallbackEXT callback = validation ? callback(messages) : null;
       VkInstance instance;
       try {
-        instance = createInstance(callback);
+        instance = InstanceThread.OF_PROCESS.make(() -> createInstance(callback));
       } catch (Throwable t) {
         if (callback != null) {
           callback.free();
@@ -88,6 +88,9 @@ public final class Vulkan implements AutoCloseable {
       use.endsBy(vulkan::destroy);
       vulkan.listen();
       vulkan.findUsableDevices();
+      if (vulkan.devices.stream().anyMatch(DeviceProperties::isNvidia)) {
+        InstanceThread.OF_PROCESS.keep(() -> createInstance(null));
+      }
       return vulkan;
     } catch (Throwable t) {
       use.end();
@@ -296,7 +299,7 @@ public final class Vulkan implements AutoCloseable {
       EXTDebugUtils.vkDestroyDebugUtilsMessengerEXT(instance, messenger, null);
       messenger = NULL;
     }
-    VK10.vkDestroyInstance(instance, null);
+    InstanceThread.OF_PROCESS.destroy(instance);
     if (callback != null) {
       callback.free();
     }

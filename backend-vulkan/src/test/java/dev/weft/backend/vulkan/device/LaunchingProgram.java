@@ -16,9 +16,11 @@ import dev.weft.spi.BackendMemory;
 import dev.weft.spi.Probe;
 import java.lang.foreign.ValueLayout;
 import java.util.concurrent.CountDownLatch;
+import java.util.stream.IntStream;
 
 /**
- * Launches, transfers, allocates and asks for devices in several threads until it is told to end.
+ * Launches, transfers, allocates, makes pipelines and asks for devices in several threads until it
+ * is told to end.
  */
 final class LaunchingProgram {
   /** What it prints when all threads are at it. */
@@ -54,6 +56,15 @@ final class LaunchingProgram {
           .start();
     }
     new Thread(LaunchingProgram::askForDevices).start();
+    new Thread(
+            () -> {
+              try {
+                makePipelinesForEver(device);
+              } catch (IllegalStateException e) {
+                // The device is closed.
+              }
+            })
+        .start();
     started.await();
     System.out.println(READY);
   }
@@ -63,6 +74,18 @@ final class LaunchingProgram {
     VulkanProvider provider = new VulkanProvider();
     while (provider.probe() instanceof Probe.Available) {
       Thread.onSpinWait();
+    }
+  }
+
+  /** Several at once, none of which was made before. */
+  private static void makePipelinesForEver(ComputeDevice device) {
+    KernelName scale = KernelName.of("test/scale", "scale");
+    for (int i = 0; true; i += 4) {
+      int first = 1000 + i;
+      device.kernels(
+          IntStream.range(first, first + 4)
+              .mapToObj(factor -> scale.with("FACTOR", factor))
+              .toList());
     }
   }
 
