@@ -29,6 +29,7 @@ import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.conv1d.Conv1dForward;
 import dev.weft.spi.Expected;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -49,6 +50,7 @@ final class Conv1dForwardCases {
     skippedSequences();
     layouts();
     shapes();
+    decoding();
     values();
     robustness();
     return cases.stream();
@@ -253,6 +255,21 @@ final class Conv1dForwardCases {
     add("no-sequences", ADVERSARIAL, spec(F32, 4), Conv1dPlan.of());
     add("only-padding", ADVERSARIAL, spec(F32, 4), Conv1dPlan.of().padding(5));
     add("only-padding", ADVERSARIAL, spec(BF16, 4), Conv1dPlan.of(0, 0).states(4).padding(5));
+  }
+
+  /** A batch that decodes: a token of each sequence, but for two of them, and slots left out. */
+  private void decoding() {
+    int[] lengths = new int[300];
+    int[] slots = new int[lengths.length];
+    Arrays.setAll(lengths, b -> b == 200 ? 0 : b == 201 ? 3 : 1);
+    Arrays.setAll(slots, b -> b % 9 == 4 ? -1 : lengths.length - b);
+    for (DataType type : new DataType[] {F32, BF16, F16}) {
+      Conv1dPlan plan = Conv1dPlan.of(lengths).states(3).indices(slots).padding(2);
+      add("decoding", RANDOM, spec(type, 4).channels(264).bias(true), plan);
+    }
+    Conv1dPlan transposed =
+        Conv1dPlan.of(lengths).states(3).indices(slots).statePlacement(Placement.TRANSPOSED);
+    add("decoding", EXACT, spec(BF16, 4).channels(264).activation(NONE), transposed);
   }
 
   private void values() {

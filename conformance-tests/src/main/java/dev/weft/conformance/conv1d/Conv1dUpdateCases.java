@@ -159,6 +159,17 @@ final class Conv1dUpdateCases {
     int[] many = new int[70];
     Arrays.fill(many, 1);
     add("many-slots", RANDOM, spec(F32, 4).channels(133), Call.of(many), 3);
+    // As many as some backends give to a group in turn, the last group fewer.
+    int[] more = new int[850];
+    int[] slots = new int[more.length];
+    Arrays.fill(more, 1);
+    Arrays.setAll(slots, b -> b % 9 == 4 ? -1 : more.length - b);
+    for (DataType type : new DataType[] {F32, BF16, F16}) {
+      Call call = Call.of(more).indices(slots);
+      add("many-slots", RANDOM, spec(type, 4).channels(264).bias(true), call, 3);
+    }
+    Call transposed = Call.of(more).indices(slots).inPlace().statePlacement(Placement.TRANSPOSED);
+    add("many-slots", EXACT, spec(BF16, 4).channels(264).activation(NONE), transposed, 3);
     add("channels", RANDOM, spec(BF16, 4).channels(1), Call.of(1, 1), 3);
     add("values", LARGE, spec(F32, 4), Call.of(2, 2), 3);
     add("values", TINY, spec(F16, 4), Call.of(2, 2), 3);
