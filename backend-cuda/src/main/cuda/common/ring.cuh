@@ -26,16 +26,29 @@ template <int kPending>
 __device__ __forceinline__ void awaitCopyGroups() { asm volatile("cp.async.wait_group %0;" ::"n"(kPending)); }
 __device__ __forceinline__ void awaitCopies() { asm volatile("cp.async.wait_all;"); }
 
+__device__ __forceinline__ uint4 sharedPiece(uint32_t at) {
+  uint4 q;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(q.x), "=r"(q.y), "=r"(q.z), "=r"(q.w) : "r"(at));
+  return q;
+}
+
+// Rows of 8 or 16 bytes.
 template <class E, int V>
 __device__ __forceinline__ Row<E, V> sharedRow(uint32_t at) {
   Row<E, V> row;
   if constexpr (E::kBytes * V == 16) {
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(row.w[0]), "=r"(row.w[1]), "=r"(row.w[2]), "=r"(row.w[3]) : "r"(at));
+    uint4 q = sharedPiece(at);
+    row.w[0] = q.x; row.w[1] = q.y; row.w[2] = q.z; row.w[3] = q.w;
   } else {
     asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(row.w[0]), "=r"(row.w[1]) : "r"(at));
   }
   return row;
+}
+
+// Rows of 16 bytes.
+template <class E, int V>
+__device__ __forceinline__ void putSharedRow(uint32_t at, const Row<E, V>& row) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(row.w[0]), "r"(row.w[1]), "r"(row.w[2]), "r"(row.w[3]));
 }
 
 // A thread's channels of a tensor of tokens.
@@ -48,7 +61,10 @@ struct Column {
 // kTensors tensors are read in step, row by row.
 template <class E, int V, int kDepth, int kTensors = 1>
 struct RowsInRegisters {
+  static constexpr int kBytes = 0;  // of shared memory
   Row<E, V> rows[kDepth][kTensors];
+
+  __device__ __forceinline__ explicit RowsInRegisters(uint32_t) {}
 
   __device__ __forceinline__ void load(const Column (&from)[kTensors], int u, int t) {
 #pragma unroll
@@ -82,15 +98,12 @@ struct RowsInRegisters {
 template <class E, int V, int kDepth, int kThreads, int kTensors = 1>
 struct RowsInRing {
   static constexpr int kRowBytes = E::kBytes * V, kTensor = kThreads * kRowBytes, kStride = kTensors * kTensor;
+  static constexpr int kBytes = kDepth * kStride;  // of shared memory
   static_assert(kRowBytes == 8 || kRowBytes == 16, "what cp.async copies");
   const char* next[kTensors];  // the row that sets out next
   uint32_t first, at;          // this thread's slots: the first, and that of the oldest row
 
-  __device__ __forceinline__ RowsInRing() {
-    __shared__ alignas(16) unsigned char slots[kDepth * kStride];
-    first = static_cast<uint32_t>(__cvta_generic_to_shared(slots)) + threadIdx.x * kRowBytes;
-    at = first;
-  }
+  __device__ __forceinline__ explicit RowsInRing(uint32_t shared) : first(shared + threadIdx.x * kRowBytes), at(first) {}
 
   // Sets out for the next row, if it is wanted, and closes its copy group.
   __device__ __forceinline__ void fetch(const Column (&from)[kTensors], uint32_t slot, bool wanted) {

@@ -93,7 +93,8 @@ struct Backward {
     }
     // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but nothing
     // is computed from them.)
-    Ahead ahead;
+    __shared__ alignas(16) unsigned char shared[kRing ? Ahead::kBytes : 16];
+    Ahead ahead(static_cast<uint32_t>(__cvta_generic_to_shared(shared)));
     Column columns[2] = {{a.x, a.xPitch, c, a.xType}, {a.dout, a.doutPitch, c, a.xType}};
     Row<E, V> before[W - 1];
     Taps<W, V> taps;

@@ -1,6 +1,6 @@
 // The entry points of causal conv1d. Conv1dVariants.java names them and picks one for a launch.
 //
-//   conv1d_{forward,update,backward}_ELEMENT_wW_vV
+//   conv1d_{forward,update,backward}_ELEMENT_wW_vV, conv1d_forward_steps_ELEMENT_wW_vV
 //     ELEMENT  type of x, out and states; `any` takes each type as a launch parameter
 //     W        number of taps
 //     V        channels per thread
@@ -22,13 +22,19 @@ constexpr int resident(int vector, int blocks) { return vector > 1 ? blocks : 1;
 #define FORWARD(NAME, E, W, V)                                                                                   \
   extern "C" __global__ void __launch_bounds__(kThreads, resident(V, kForwardBlocks)) conv1d_forward_##NAME##_w##W##_v##V(                    \
       const __grid_constant__ ForwardArguments a) {                                                              \
-    Forward<E, W, V> kernel{a};                                                                                  \
+    Forward<E, W, V, false> kernel{a};                                                                           \
     kernel.run();                                                                                                \
   }
 #define UPDATE(NAME, E, W, V)                                                                                    \
   extern "C" __global__ void __launch_bounds__(kThreads, resident(V, kUpdateBlocks)) conv1d_update_##NAME##_w##W##_v##V(                     \
       const __grid_constant__ UpdateArguments a) {                                                               \
     Update<E, W, V> kernel{a};                                                                                   \
+    kernel.run();                                                                                                \
+  }
+#define STEPS(NAME, E, W, V)                                                                                     \
+  extern "C" __global__ void __launch_bounds__(kThreads, kForwardBlocks) conv1d_forward_steps_##NAME##_w##W##_v##V(                          \
+      const __grid_constant__ ForwardArguments a) {                                                              \
+    Forward<E, W, V, true> kernel{a};                                                                            \
     kernel.run();                                                                                                \
   }
 #define BACKWARD(NAME, E, W, V)                                                                                  \
@@ -53,6 +59,9 @@ WIDTHS(BACKWARD)
   KERNEL(f16, F16, 4, 8) KERNEL(f32, F32, 4, 4)
 WIDE(FORWARD)
 WIDE(UPDATE)
+
+// The same, for batches that decode.
+STEPS(bf16, Bf16, 4, 8) STEPS(f16, F16, 4, 8) STEPS(f32, F32, 4, 4)
 
 // Pitches that are not multiples of 16 bytes.
 #define NARROW(KERNEL)                                            \
@@ -103,13 +112,13 @@ struct ReduceArguments {  // as Conv1dArguments.java writes it
 
 // One thread for each gradient: adds the tiles in ascending order. Launched to overlap the pass that writes them.
 extern "C" __global__ void __launch_bounds__(kThreads) conv1d_reduce(const __grid_constant__ ReduceArguments a) {
-  wait_for_predecessor();
   int k = blockIdx.x / a.columns, c = (blockIdx.x % a.columns) * blockDim.x + threadIdx.x;
   bool weight = k < a.width;
   void* target = weight ? a.dweight : a.dbias;
   if (c >= a.channels || !target) return;
   const float* p = a.partial + k * a.pitch + c;
-  i64 stride = (a.width + 1) * a.pitch;
+  i64 stride = (a.width + 1) * a.pitch, at = weight ? c * a.dweightPitch + k : c;
+  wait_for_predecessor();
   float sum = 0;
   constexpr int kAtOnce = 24;  // loads on their way together
   for (int i = 0; i < a.tiles; i += kAtOnce) {
@@ -119,7 +128,6 @@ extern "C" __global__ void __launch_bounds__(kThreads) conv1d_reduce(const __gri
 #pragma unroll
     for (int u = 0; u < kAtOnce; u++) sum += v[u];
   }
-  i64 at = weight ? c * a.dweightPitch + k : c;
   Row<Any, 1> row;
   if (a.accumulate) {
     row.load<false>(target, at, a.type);

@@ -11,6 +11,11 @@
 // Tiles are short, about 15 rows. Blocks start in order, so what is read and written at a time lies close together,
 // which memory rewards (the same copy in tiles of 63 rows takes 3 % longer), and the last wave is nearly full.
 //
+// What the first 32 sequences own (slot, initial state or not) is asked for together with their starts, by a lane each:
+// the search, the slot and the flag do not wait for one another. A kernel of its own (kSteps) is for batches that decode,
+// one token a sequence: its tiles, of few tokens, guess that sequence t has token t, and where that is so all their states
+// are on their way at once (steps.cuh). In the one kernel that code costs other batches up to 0.6 us.
+//
 // Owner rule. A tile boundary inside the first W-1 tokens of a sequence moves to their end. So the block that
 // starts a sequence is the only one that reads its state, and the same one writes the new state (from the last
 // rows of x): slots are updated in place without a second launch.
@@ -21,6 +26,7 @@
 #include "../common/sequences.cuh"
 #include "math.cuh"
 #include "states.cuh"
+#include "steps.cuh"
 
 namespace weft {
 
@@ -41,7 +47,9 @@ struct ForwardArguments {  // as Conv1dArguments.java writes it
   int emptyPerTile, channels;
 };
 
-template <class E, int W, int V>
+// kSteps: the states are read and written, shift, have W-1 columns and can be reached by rows or packed, nothing else is
+// asked for, and tiles have at most kMostSteps tokens.
+template <class E, int W, int V, bool kSteps>
 struct Forward {
   static constexpr bool kRing = E::kBytes * V == 16;
   static constexpr int kAhead = rowsAhead(W, kRing ? 6 : 3);
@@ -52,19 +60,33 @@ struct Forward {
   const ForwardArguments& a;
   int c;
 
-  // The slot of a sequence, or -1 if it is skipped.
-  __device__ __forceinline__ i64 slotOf(int s) const {
-    int slot = __ldg(a.cacheIndices + s);
-    return slot == a.padSlot || slot < 0 || slot >= a.slots ? -1 : slot;
+  // What a sequence has of the states.
+  struct Owned {
+    int slot;      // -1: skipped
+    int isFilled;  // whether it holds an initial state
+  };
+
+  __device__ __forceinline__ Owned ownedBy(int s) const {
+    Owned owned{-1, 0};
+    if (a.cacheIndices) {
+      int slot = __ldg(a.cacheIndices + s);
+      owned.isFilled = __ldg(a.hasInitial + s);
+      owned.slot = slot == a.padSlot || slot < 0 || slot >= a.slots ? -1 : slot;
+    }
+    return owned;
   }
 
-  __device__ __forceinline__ void history(int s, i64 slot, Row<E, V> (&h)[W - 1]) const {
-    if (__ldg(a.hasInitial + s) == 0) {
+  __device__ __forceinline__ static Owned ofLane(const Owned& owned, int lane) {
+    return {__shfl_sync(0xffffffffu, owned.slot, lane), __shfl_sync(0xffffffffu, owned.isFilled, lane)};
+  }
+
+  __device__ __forceinline__ void history(int s, const Owned& owned, Row<E, V> (&h)[W - 1]) const {
+    if (!owned.isFilled) {
 #pragma unroll
       for (int j = 0; j < W - 1; j++) h[j].zero();
       return;
     }
-    Columns<E, W, V> columns(a.states, slot, c, a.stateType);
+    Columns<E, W, V> columns(a.states, owned.slot, c, a.stateType);
     if (a.positions) {
       i64 n = __ldg(a.positions + s);
 #pragma unroll
@@ -81,14 +103,13 @@ struct Forward {
   }
 
   // Writes what a sequence of tokens [start, end) leaves behind; h is what it started from.
-  __device__ __forceinline__ void keep(int s, i64 slot, int start, int end, const Row<E, V> (&h)[W - 1]) const {
+  __device__ __forceinline__ void keep(int s, const Owned& owned, int start, int end, const Row<E, V> (&h)[W - 1]) const {
     int length = end - start, size = a.stateColumns;
-    bool had = __ldg(a.hasInitial + s) != 0;
-    Columns<E, W, V> columns(a.states, slot, c, a.stateType);
+    Columns<E, W, V> columns(a.states, owned.slot, c, a.stateType);
     if (a.positions) {
       i64 n = __ldg(a.positions + s);
       for (int i = max(0, length - size); i < length; i++) columns.put(ringColumn(n + i, size), stateRow(start + i));
-      if (!had) {
+      if (!owned.isFilled) {
         Row<E, V> none;
         none.zero();
         for (int i = length; i < size; i++) columns.put(ringColumn(n + i, size), none);
@@ -109,7 +130,7 @@ struct Forward {
         Row<E, V> row;
         if (from >= size) {
           row = stateRow(start + static_cast<int>(from - size));
-        } else if (had) {
+        } else if (owned.isFilled) {
           row = columns.get(static_cast<int>(from));
         } else {
           row.zero();
@@ -129,9 +150,9 @@ struct Forward {
     for (int s = first; s < last; s++) {
       if (q.start(s) < q.end(s)) continue;
       Row<E, V> h[W - 1];
-      i64 slot = slotOf(s);
-      if (slot >= 0) {
-        history(s, slot, h);
+      Owned owned = ownedBy(s);
+      if (owned.slot >= 0) {
+        history(s, owned, h);
       } else {
 #pragma unroll
         for (int j = 0; j < W - 1; j++) h[j].zero();
@@ -151,21 +172,32 @@ struct Forward {
     int from = block * a.tile, to = static_cast<int>(min(static_cast<i64>(from) + a.tile, static_cast<i64>(a.tokens)));
     // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but
     // nothing is computed from them.)
-    Ahead ahead;
+    Ahead ahead(shared());
     Column x[1] = {{a.x, a.xPitch, c, a.xType}};
     Taps<W, V> taps;
     if (live) {
-      if constexpr (kRing) {
+      if constexpr (kRing && !kSteps) {
         ahead.startAt(fetchBefore(from), x, from, to);
       } else {
         ahead.start(x, from, to);
       }
       taps.load(a.weights, a.weightPitch, c);
     }
+    int lane = threadIdx.x % 32, known = kSteps ? from : 0;  // lane i knows what sequence known + i owns
+    Owned lanes{-1, 0};
+    if (known + lane < a.sequences) lanes = ownedBy(known + lane);
+    if constexpr (kSteps) {
+      if (isOneTokenEach(from, to)) {
+        steps(taps, from, to - from, lanes, live);
+        return;
+      }
+    }
     Sequences q{a.cu, a.sequences, a.tokens};
-    int s = sequenceOf(q, from);
+    int s = max(sequenceOf(q, from), 0);
+    bool asked = s >= known && s < known + 32;
+    Owned owned = ofLane(lanes, asked ? s - known : 0);
     if (s >= a.sequences || !live) return;
-    if (s < 0) s = 0;
+    if (!asked) owned = ownedBy(s);
     int start = q.start(s), end = q.end(s), t = max(from, start);
     if (start < from && from < start + W - 1) t = min(start + W - 1, end);
     if (a.silu) taps.scale(kScale);  // not before: that would wait for them
@@ -173,6 +205,7 @@ struct Forward {
     while (true) {
       while (t >= end) {
         if (++s >= a.sequences) return;
+        owned = ownedBy(s);
         start = q.start(s);
         end = q.end(s);
         t = max(t, start);
@@ -185,37 +218,84 @@ struct Forward {
         ahead.drop();
         ahead.start(x, t, kRing ? limit : stop);
       }
-      bool taken = segment(taps, ahead, x, kRing ? limit : stop, s, start, end, t, stop, t == from);
+      bool taken = segment(taps, ahead, x, kRing ? limit : stop, s, owned, start, end, t, stop, !kSteps && t == from);
       t = stop;
       next = kRing && taken ? stop : -1;
     }
   }
 
-  // Tokens [t, stop) of the sequence s, which has [start, end); `first`: t is the tile's first. Returns false, with no
-  // row taken, if the sequence is skipped.
-  __device__ __forceinline__ bool segment(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, int s, int start, int end, int t, int stop, bool first) const {
-    float window[W - 1][V];
-    i64 slot = 0;
-    bool keepLater = false;
-    if (a.cacheIndices) {
-      slot = slotOf(s);
-      if (slot < 0) {
-        Row<E, V> none;
-        none.zero();
-        if (t == start && a.initialOut.base) {
-          Row<E, V> h[W - 1];
-#pragma unroll
-          for (int j = 0; j < W - 1; j++) h[j].zero();
-          putInitial(s, h);
-        }
-        for (; t < stop; t++) none.store(a.out, t * a.outPitch + c, a.xType);
-        return false;
+  static constexpr int kMostSteps = 4;
+
+  // Whether sequence t has token t and no other, for all of a tile's. All threads of a warp call it.
+  __device__ __forceinline__ bool isOneTokenEach(int from, int to) const {
+    int lane = threadIdx.x % 32, s = from + lane;
+    return __all_sync(0xffffffffu, s > to || (s <= a.sequences && __ldg(a.cu + s) == s));
+  }
+
+  // Such a tile, whose rows are on their way to the ring; lane i has what the i-th sequence owns.
+  __device__ __forceinline__ void steps(const Taps<W, V>& taps, int from, int count, const Owned& lanes, bool live) const {
+    using Shared = SharedStates<E, W, V>;
+    constexpr int kAtOnce = (kSharedRows - kMostSteps) / (W - 1);
+    Shared states(a.states, c, a.channels);
+    uint32_t row = shared() + threadIdx.x * 16, places = shared() + kMostSteps * kStride;
+    char* out = static_cast<char*>(a.out) + (from * a.outPitch + c) * E::kBytes;
+#pragma unroll 1
+    for (int begin = 0; begin < count; begin += kAtOnce) {
+      int end = min(count, begin + kAtOnce);
+#pragma unroll 1
+      for (int i = begin; i < end; i++) {
+        Owned owned = ofLane(lanes, i);
+        if (owned.slot >= 0 && owned.isFilled) states.fetch(places + (i - begin) * Shared::kBytes, owned.slot);
       }
+      awaitCopies();
+      __syncwarp();
+#pragma unroll 1
+      for (int i = begin; i < end; i++, row += kStride) {
+        Owned owned = ofLane(lanes, i);
+        uint32_t place = places + (i - begin) * Shared::kBytes;
+        Row<E, V> result;
+        result.zero();
+        if (owned.slot >= 0 && live) {
+          Row<E, V> columns[W - 1];
+          if (owned.isFilled) {
+            states.get(place, columns);
+          } else {
+#pragma unroll
+            for (int j = 0; j < W - 1; j++) columns[j].zero();
+          }
+          result = step<E, W, V>(taps, sharedRow<E, V>(row), columns, a.xType, a.silu);
+          states.put(place, columns);
+        }
+        if (live) result.store(out, 0, a.xType);
+        out += a.outPitch * E::kBytes;
+        __syncwarp();
+        if (owned.slot >= 0) states.store(place, owned.slot);
+      }
+      __syncwarp();
+    }
+  }
+
+  // Tokens [t, stop) of the sequence s, which has [start, end); `first`: t is the tile's first, and the rows before it come
+  // to shared memory. Returns false, with no row taken, if the sequence is skipped.
+  __device__ __forceinline__ bool segment(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, int s, const Owned& owned, int start, int end, int t, int stop, bool first) const {
+    float window[W - 1][V];
+    bool keepLater = false;
+    if (a.cacheIndices && owned.slot < 0) {
+      Row<E, V> none;
+      none.zero();
+      if (t == start && a.initialOut.base) {
+        Row<E, V> h[W - 1];
+#pragma unroll
+        for (int j = 0; j < W - 1; j++) h[j].zero();
+        putInitial(s, h);
+      }
+      for (; t < stop; t++) none.store(a.out, t * a.outPitch + c, a.xType);
+      return false;
     }
     if (t == start) {
       if (a.cacheIndices) {
         Row<E, V> h[W - 1];
-        history(s, slot, h);
+        history(s, owned, h);
 #pragma unroll
         for (int j = 0; j < W - 1; j++) h[j].widen(window[j], a.stateType);
         if (a.initialOut.base) putInitial(s, h);
@@ -223,7 +303,7 @@ struct Forward {
         if (keepLater) {
           fetchLast(end);
         } else {
-          keep(s, slot, start, end, h);
+          keep(s, owned, start, end, h);
         }
       } else {
 #pragma unroll
@@ -258,22 +338,22 @@ struct Forward {
     } else {
       for (; t < stop; t += kAhead) group<false, false>(taps, ahead, x, window, t, stop);
     }
-    if (keepLater) keepLast(slot, stop - begin <= kAhead);
+    if (keepLater) keepLast(owned.slot, stop - begin <= kAhead);
     return true;
   }
 
-  // Rows that travel to shared memory beside the ring, W-1 each: those before the tile, and those that become a
-  // sequence's new state, while it is worked on.
-  static constexpr int kStride = kThreads * E::kBytes * V;
-
-  __device__ __forceinline__ static uint32_t rowsBefore() {
+  // Shared memory: the ring, then W-1 rows each of those before the tile and of those that become a sequence's new state,
+  // which travel while it is worked on.
+  static constexpr int kStride = kThreads * E::kBytes * V, kSharedRows = kAhead + 2 * (W - 1);
+  __device__ __forceinline__ static uint32_t shared() {
     if constexpr (kRing) {
-      __shared__ alignas(16) unsigned char rows[2 * (W - 1) * kStride];
-      return static_cast<uint32_t>(__cvta_generic_to_shared(rows)) + threadIdx.x * E::kBytes * V;
+      __shared__ alignas(16) unsigned char rows[kSharedRows * kStride];
+      return static_cast<uint32_t>(__cvta_generic_to_shared(rows));
     } else {
       return 0;
     }
   }
+  __device__ __forceinline__ static uint32_t rowsBefore() { return shared() + kAhead * kStride + threadIdx.x * E::kBytes * V; }
   __device__ __forceinline__ static uint32_t lastRows() { return rowsBefore() + (W - 1) * kStride; }
 
   // Part of the copy group that the next row closes.

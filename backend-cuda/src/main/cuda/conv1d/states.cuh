@@ -22,6 +22,33 @@ __device__ __forceinline__ int ringColumn(i64 position, int columns) {
   return r < 0 ? r + columns : r;
 }
 
+// A thread's V * (W-1) packed elements as columns, and back.
+template <class E, int W, int V>
+__device__ __forceinline__ void unpack(const Row<E, V> (&packed)[W - 1], Row<E, V> (&columns)[W - 1]) {
+#pragma unroll
+  for (int j = 0; j < W - 1; j++) {
+    columns[j].zero();
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+      int e = i * (W - 1) + j;
+      columns[j].put(i, packed[e / V].bits(e % V));
+    }
+  }
+}
+
+template <class E, int W, int V>
+__device__ __forceinline__ void pack(const Row<E, V> (&columns)[W - 1], Row<E, V> (&packed)[W - 1]) {
+#pragma unroll
+  for (int k = 0; k < W - 1; k++) {
+    packed[k].zero();
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+      int e = k * V + i;
+      packed[k].put(i, columns[e % (W - 1)].bits(e / (W - 1)));
+    }
+  }
+}
+
 template <class E, int W, int V>
 struct Columns {
   const States& states;
@@ -66,18 +93,10 @@ struct Columns {
   __device__ __forceinline__ void history(int first, Row<E, V> (&h)[W - 1]) const {
     if constexpr (V > 1) {
       if (states.mode == kPacked) {
-        Row<E, V> raw[W - 1];
+        Row<E, V> packed[W - 1];
 #pragma unroll
-        for (int k = 0; k < W - 1; k++) raw[k].template load<false>(states.base, offset + k * V, type);
-#pragma unroll
-        for (int j = 0; j < W - 1; j++) {
-          h[j].zero();
-#pragma unroll
-          for (int i = 0; i < V; i++) {
-            int e = i * (W - 1) + j;
-            h[j].put(i, raw[e / V].bits(e % V));
-          }
-        }
+        for (int k = 0; k < W - 1; k++) packed[k].template load<false>(states.base, offset + k * V, type);
+        unpack<E, W, V>(packed, h);
         return;
       }
     }
@@ -89,14 +108,10 @@ struct Columns {
   __device__ __forceinline__ void putAll(const Row<E, V> (&h)[W - 1]) const {
     if constexpr (V > 1) {
       if (states.mode == kPacked) {
+        Row<E, V> packed[W - 1];
+        pack<E, W, V>(h, packed);
 #pragma unroll
-        for (int k = 0; k < W - 1; k++) {
-          Row<E, V> raw;
-          raw.zero();
-#pragma unroll
-          for (int e = 0; e < V; e++) raw.put(e, h[(k * V + e) % (W - 1)].bits((k * V + e) / (W - 1)));
-          raw.store(states.base, offset + k * V, type);
-        }
+        for (int k = 0; k < W - 1; k++) packed[k].store(states.base, offset + k * V, type);
         return;
       }
     }

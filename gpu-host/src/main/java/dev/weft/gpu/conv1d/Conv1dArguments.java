@@ -35,6 +35,11 @@ public record Conv1dArguments(CausalConv1dSpec spec) {
     return leave == null ? 0 : (sequences + EMPTY_PER_TILE - 1) / EMPTY_PER_TILE;
   }
 
+  /** Whether a thread's states are reached in whole accesses, not element by element. */
+  public boolean reachesWhole(Tensor states, Conv1dForm form) {
+    return Conv1dStates.mode(states, spec.width(), form) != Conv1dStates.SCATTERED;
+  }
+
   /** Of the kernel that packs weights. */
   static void putWeights(Arguments to, Tensor weight, @Nullable Tensor bias, Region packed) {
     int channels = Math.toIntExact(weight.size(0));

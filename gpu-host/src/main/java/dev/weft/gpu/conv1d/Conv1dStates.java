@@ -28,7 +28,8 @@ final class Conv1dStates {
     arguments.value(mode(states, width, form));
   }
 
-  private static int mode(@Nullable Tensor states, int width, Conv1dForm form) {
+  /** The way in which a kernel of a form reaches states. */
+  static int mode(@Nullable Tensor states, int width, Conv1dForm form) {
     if (states == null || form.vector() == 1) {
       return SCATTERED;
     }

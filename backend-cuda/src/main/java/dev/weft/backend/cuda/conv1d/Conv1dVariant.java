@@ -14,11 +14,13 @@ import org.jspecify.annotations.Nullable;
  * list; a test compares them.
  *
  * @param mode which launch
+ * @param steps whether it is for the usual decoding step alone: one token of a sequence, states
+ *     that are the window of the last width - 1 and can be reached in whole accesses
  * @param element the type of x, out and states, or null where each is a launch parameter
  * @param width taps
  * @param vector channels of a thread: rows must be aligned to their size
  */
-record Conv1dVariant(Mode mode, @Nullable DataType element, int width, int vector)
+record Conv1dVariant(Mode mode, boolean steps, @Nullable DataType element, int width, int vector)
     implements Conv1dForm {
   static final int LEAST_WIDTH = 2;
   static final int MOST_WIDTH = 8;
@@ -29,10 +31,20 @@ record Conv1dVariant(Mode mode, @Nullable DataType element, int width, int vecto
   /** The kernel that adds the partial sums of parameter gradients. */
   static final String REDUCE = "conv1d_reduce";
 
+  /** The most tokens of a tile of a forward pass of decoding steps, as forward.cuh has it. */
+  static final int MOST_STEPS = 4;
+
+  private static final int USUAL_WIDTH = 4;
+
+  /** Bytes of the widest row of a thread. */
+  private static final int ROW = 16;
+
+  private static final List<DataType> TYPES = List.of(DataType.BF16, DataType.F16, DataType.F32);
+
   String kernel() {
     return "conv1d_"
         + mode.name().toLowerCase(Locale.ROOT)
-        + '_'
+        + (steps ? "_steps_" : "_")
         + (element == null ? "any" : element.text())
         + "_w"
         + width
@@ -49,29 +61,37 @@ record Conv1dVariant(Mode mode, @Nullable DataType element, int width, int vecto
    * Whether forward's rows are of 16 bytes, which go through shared memory and cost no registers.
    */
   boolean readsThroughSharedMemory() {
-    return alignment() == 16;
+    return alignment() == ROW;
+  }
+
+  private static Conv1dVariant of(Mode mode, @Nullable DataType element, int width, int vector) {
+    return new Conv1dVariant(mode, false, element, width, vector);
   }
 
   /** All variants, the widest rows first. */
   static List<Conv1dVariant> all() {
     List<Conv1dVariant> all = new ArrayList<>();
+    for (DataType element : TYPES) {
+      all.add(new Conv1dVariant(Mode.FORWARD, true, element, USUAL_WIDTH, ROW / element.bytes()));
+    }
     for (Mode mode : new Mode[] {Mode.FORWARD, Mode.UPDATE}) {
-      for (int width = 2; width <= 4; width++) {
-        all.add(new Conv1dVariant(mode, DataType.BF16, width, 8));
+      for (DataType element : TYPES) {
+        all.add(of(mode, element, USUAL_WIDTH, ROW / element.bytes()));
       }
-      all.add(new Conv1dVariant(mode, DataType.F16, 4, 8));
-      all.add(new Conv1dVariant(mode, DataType.F32, 4, 4));
+      for (int width = LEAST_WIDTH; width < USUAL_WIDTH; width++) {
+        all.add(of(mode, DataType.BF16, width, ROW / DataType.BF16.bytes()));
+      }
     }
     for (int vector : new int[] {4, 2, 1}) {
-      all.add(new Conv1dVariant(Mode.FORWARD, DataType.BF16, 4, vector));
+      all.add(of(Mode.FORWARD, DataType.BF16, USUAL_WIDTH, vector));
     }
-    all.add(new Conv1dVariant(Mode.FORWARD, DataType.F16, 4, 2));
-    for (DataType element : new DataType[] {DataType.BF16, DataType.F16, DataType.F32}) {
-      all.add(new Conv1dVariant(Mode.BACKWARD, element, 4, element == DataType.F32 ? 2 : 4));
+    all.add(of(Mode.FORWARD, DataType.F16, USUAL_WIDTH, 2));
+    for (DataType element : TYPES) {
+      all.add(of(Mode.BACKWARD, element, USUAL_WIDTH, ROW / 2 / element.bytes()));
     }
     for (Mode mode : Mode.values()) {
       for (int width = LEAST_WIDTH; width <= MOST_WIDTH; width++) {
-        all.add(new Conv1dVariant(mode, null, width, 1));
+        all.add(of(mode, null, width, 1));
       }
     }
     return all;
@@ -81,11 +101,21 @@ record Conv1dVariant(Mode mode, @Nullable DataType element, int width, int vecto
    * The variants that launches of a spec may use, the widest rows first; the last takes anything.
    */
   static List<Conv1dVariant> of(CausalConv1dSpec spec, Mode mode) {
+    return all().stream().filter(v -> !v.steps && v.isOf(spec, mode)).toList();
+  }
+
+  /** The variant of a forward pass for decoding steps, if there is one. */
+  static @Nullable Conv1dVariant ofSteps(CausalConv1dSpec spec) {
     return all().stream()
-        .filter(v -> v.mode == mode && v.width == spec.width())
-        .filter(v ->
-            v.element == null || (v.element == spec.dataType() && v.element == spec.stateType()))
-        .filter(v -> spec.channels() % v.vector == 0)
-        .toList();
+        .filter(v -> v.steps && v.isOf(spec, Mode.FORWARD) && spec.modes().contains(Mode.FORWARD))
+        .findFirst()
+        .orElse(null);
+  }
+
+  private boolean isOf(CausalConv1dSpec spec, Mode wanted) {
+    return mode == wanted
+        && width == spec.width()
+        && (element == null || (element == spec.dataType() && element == spec.stateType()))
+        && spec.channels() % vector == 0;
   }
 }

@@ -43,6 +43,7 @@ public final class CudaConv1d implements Conv1dKernel {
   private final int multiprocessors;
   private final Conv1dArguments operands;
   private final Map<Mode, List<Loaded>> variants = new EnumMap<>(Mode.class);
+  private final @Nullable Loaded steps;
   private final KernelFunction pack;
   private final KernelFunction reduce;
 
@@ -61,6 +62,8 @@ public final class CudaConv1d implements Conv1dKernel {
       }
       variants.put(mode, loaded);
     }
+    Conv1dVariant decoding = Conv1dVariant.ofSteps(spec);
+    steps = decoding == null ? null : new Loaded(decoding, device.kernel(decoding.kernel()));
     pack = device.kernel(Conv1dVariant.PACK);
     reduce = device.kernel(Conv1dVariant.REDUCE);
   }
@@ -114,6 +117,20 @@ public final class CudaConv1d implements Conv1dKernel {
     throw new IllegalStateException("no variant of " + mode + " for " + spec); // the last takes all
   }
 
+  /** Whether a forward pass may be one of decoding steps, which have a variant of their own. */
+  private boolean mayDecode(
+      Conv1dForward a, Loaded steps, Conv1dVariant chosen, Conv1dPlan plan, int tokens) {
+    Tensor states = a.states();
+    return chosen.vector() == steps.variant.vector()
+        && plan.tile() <= Conv1dVariant.MOST_STEPS
+        && tokens < 2 * (a.cuSeqlens().size(0) - 1)
+        && states != null
+        && states.size(2) == spec.width() - 1
+        && operands.reachesWhole(states, steps.variant)
+        && a.cacheSeqlens() == null
+        && a.initialStatesOut() == null;
+  }
+
   @Override
   public void forward(LaunchContext context, Conv1dForward a) {
     int sequences = Math.toIntExact(a.cuSeqlens().size(0) - 1);
@@ -135,8 +152,11 @@ public final class CudaConv1d implements Conv1dKernel {
     if (blocks == 0) {
       return;
     }
+    if (steps != null && mayDecode(a, steps, chosen.variant, plan, tokens)) {
+      chosen = steps;
+    }
     Arguments arguments = new LaunchArguments(stream.parameters());
-    operands.put(arguments, a, variant, plan.cut());
+    operands.put(arguments, a, chosen.variant, plan.cut());
     arguments.value(spec.channels());
     stream.launch(chosen.kernel, blocks, 1, plan.threads());
   }
