@@ -12,6 +12,9 @@ record Conv1dTiles(int items, int tile, int tiles) {
   /** Work-items of a group, as the kernels say. */
   static final int GROUP_SIZE = 128;
 
+  /** Measured on an H200: longer ones than CUDA's, as the start of one takes longer. */
+  private static final int MOST_FORWARD_TILE = 168;
+
   /** As kernels get it. */
   Conv1dArguments.Cut cut() {
     return new Conv1dArguments.Cut(tile, tiles, items);
@@ -29,8 +32,13 @@ record Conv1dTiles(int items, int tile, int tiles) {
    */
   static Conv1dTiles forward(
       int items, int tokens, long sequences, int computeUnits, int resident) {
-    long wave = (long) resident * computeUnits * GROUP_SIZE / items;
-    int tile = Conv1dPlan.forwardTile(wave, tokens, sequences);
+    long wave = Math.max(1, (long) resident * computeUnits * GROUP_SIZE / items);
+    // Whole waves: tiles of about the same length begin and end together.
+    long waves = Math.max(1, Conv1dPlan.ceil(tokens, wave * MOST_FORWARD_TILE));
+    int tile = Math.max(2, Conv1dPlan.ceil(tokens, wave * waves));
+    while (tile > 2 && sequences > 0 && tile > 3 * (tokens / sequences + 1)) {
+      tile /= 2; // the sequences of a tile are walked one after another
+    }
     return new Conv1dTiles(items, tile, Conv1dPlan.ceil(tokens, tile));
   }
 

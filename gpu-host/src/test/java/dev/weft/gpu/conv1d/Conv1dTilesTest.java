@@ -33,6 +33,14 @@ class Conv1dTilesTest {
   }
 
   @Test
+  void forwardTilesMakeWholeWavesAndAreShorterForShortSequences() {
+    assertEquals(new Conv1dTiles(1024, 168, 49), Conv1dTiles.forward(1024, 8192, 1, H200, 3));
+    assertEquals(168, Conv1dTiles.forward(1024, 32768, 1, H200, 3).tile());
+    assertEquals(168, Conv1dTiles.forward(1024, 16384, 256, H200, 3).tile());
+    assertEquals(6, Conv1dTiles.forward(1024, 256, 256, H200, 3).tile());
+  }
+
+  @Test
   void updatesShareWorkItemsOnceTheDeviceIsFull() {
     assertEquals(1, Conv1dTiles.update(1024, 8, H200).tile());
     assertEquals(8, Conv1dTiles.update(1024, 512, H200).tile());
