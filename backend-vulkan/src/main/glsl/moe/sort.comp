@@ -177,19 +177,40 @@ void place_slots(int first) {
 #endif
 
 #ifdef KERNEL_moe_sort_few
-shared int starts[GROUP];
+#define NOT_LOCAL MOST_EXPERTS
+shared ivec4 keys[GROUP / 4];  // expert * GROUP + slot
+shared int sorted[GROUP];      // the slots' experts
+shared int sums[GROUP];
 
-// The tile list of few slots: one that is the first of a tile's rows (`bit` of starts) writes the tile's entry.
-void list_few_tiles(uint64_t list, int rows, int bit, int expert, int rank, int first, int end) {
-  const int item = local_item();
-  int before = 0, all = 0;
-  for (int i = 0; i < a.slots; i++) {
-    const int begins = starts[i] >> bit & 1;
-    all += begins;
-    before += chosen[i] < expert ? begins : 0;
+// The first row from `low` on, or `high`, whose expert is `expert` or a higher one.
+int first_row_of(int expert, int low, int high) {
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (sorted[middle] < expert) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
   }
-  if (item == 0) store_int4(list, 0, ivec4(all, 0, 0, 0));
-  if ((starts[item] >> bit & 1) != 0) store_int4(list, before + rank / rows + 1, ivec4(expert, first, end, before));
+  return low;
+}
+
+// The tile list. A work-item has the row of its own number, one of an expert's rows first .. end.
+void list_few_tiles(uint64_t list, int rows, int first, int end) {
+  const int item = local_item();
+  const bool begins = sorted[item] != NOT_LOCAL && (item - first) % rows == 0;
+  sums[item] = begins ? 1 : 0;
+  barrier();
+  for (int d = 1; d < a.slots; d *= 2) {
+    int left = 0;
+    if (item >= d) left = sums[item - d];
+    barrier();
+    sums[item] += left;
+    barrier();
+  }
+  if (item == 0) store_int4(list, 0, ivec4(sums[a.slots - 1], 0, 0, 0));
+  if (begins) store_int4(list, sums[item], ivec4(sorted[item], first, end, sums[first] - 1));
+  barrier();
 }
 
 void main() {
@@ -197,9 +218,29 @@ void main() {
   present = present_tokens(a.token_count, a.first_token, a.tokens);
   const int id = expert_of(item);
   const bool here = is_local(id);
-  const int expert = here ? id - a.first_expert : -1;
+  const int expert = here ? id - a.first_expert : NOT_LOCAL;
+  const int key = expert * GROUP + item;
+  keys[item / 4][item % 4] = key;
   chosen[item] = id;
+  sorted[item] = NOT_LOCAL;
   barrier();
+  ivec4 before = ivec4(0);
+  for (int i = 0; 4 * i < slots; i++) before += ivec4(lessThan(keys[i], ivec4(key)));
+  const int row = before.x + before.y + before.z + before.w;
+  if (here) {
+    sorted[row] = expert;
+    if (GIVEN(permutation)) store_int(a.permutation, row, item);
+  }
+  if (GIVEN(inverse) && item < slots) store_int(a.inverse, item, here ? row : -1);
+  barrier();
+  if (a.fills_tail != 0 && GIVEN(permutation) && item < slots && sorted[item] == NOT_LOCAL) {
+    store_int(a.permutation, item, -1);
+  }
+  if (GIVEN(project_tiles) || GIVEN(down_tiles)) {
+    const int first = first_row_of(sorted[item], 0, item), end = first_row_of(sorted[item] + 1, item + 1, slots);
+    if (GIVEN(project_tiles)) list_few_tiles(a.project_tiles, a.project_rows, first, end);
+    if (GIVEN(down_tiles)) list_few_tiles(a.down_tiles, a.down_rows, first, end);
+  }
   if (GIVEN(counts)) {
     for (int e = item; e < a.experts; e += GROUP) {
       int count = 0;
@@ -207,30 +248,6 @@ void main() {
       store_int(a.counts, e, count);
     }
   }
-  barrier();
-  chosen[item] = here ? expert : LARGEST_INT;
-  barrier();
-  int lower = 0, rank = 0, same = 0, total = 0;
-  for (int i = 0; i < slots; i++) {
-    const int other = chosen[i];
-    lower += other < expert ? 1 : 0;
-    same += other == expert ? 1 : 0;
-    rank += other == expert && i < item ? 1 : 0;
-    total += other != LARGEST_INT ? 1 : 0;
-  }
-  if (GIVEN(permutation)) {
-    if (here) store_int(a.permutation, lower + rank, item);
-    if (a.fills_tail != 0 && item >= total && item < slots) store_int(a.permutation, item, -1);
-  }
-  if (GIVEN(inverse) && item < slots) store_int(a.inverse, item, here ? lower + rank : -1);
-  int first_of = 0;
-  if (here) {
-    first_of = (rank % max(a.project_rows, 1) == 0 ? 1 : 0) + (rank % max(a.down_rows, 1) == 0 ? 2 : 0);
-  }
-  starts[item] = first_of;
-  barrier();
-  if (GIVEN(project_tiles)) list_few_tiles(a.project_tiles, a.project_rows, 0, expert, rank, lower, lower + same);
-  if (GIVEN(down_tiles)) list_few_tiles(a.down_tiles, a.down_rows, 1, expert, rank, lower, lower + same);
 }
 #endif
 
