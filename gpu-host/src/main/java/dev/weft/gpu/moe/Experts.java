@@ -32,11 +32,12 @@ final class Experts {
   private static final int FEW_ROWS = 16;
 
   private static final int FEW_COLUMNS = 32;
-  private static final int FEW_COLUMNS_OF_COOPERATIVE = 16;
   private static final int FEW_GROUP = 128;
 
-  /** Rows beyond which cooperative matrices do better with tiles. */
+  /** Rows, in all or of an expert, beyond which cooperative matrices do better with tiles. */
   private static final int MOST_ROWS_OF_COOPERATIVE = 32;
+
+  private static final int MOST_ROWS_OF_AN_EXPERT = 4;
 
   /** Kernels for whole tiles count chunks of 16 bytes of a row's place in 32 bits. */
   private static final long MOST_ELEMENTS_OF_WHOLE = 8L << 32;
@@ -45,6 +46,7 @@ final class Experts {
 
   private final MoeDispatchSpec spec;
   private final ComputeTraits traits;
+  private final boolean hasRowsInQuads;
   private final List<Variant> variants = new ArrayList<>();
 
   /**
@@ -67,6 +69,7 @@ final class Experts {
   Experts(ComputeDevice device, MoeDispatchSpec spec) {
     this.spec = spec;
     traits = device.traits();
+    hasRowsInQuads = device.hasRowsInQuads();
     List<GroupTile> tiles = GroupTile.of(spec.dataType(), spec.weightType(), traits);
     List<KernelName> names = new ArrayList<>();
     for (GroupTile tile : tiles) {
@@ -96,9 +99,10 @@ final class Experts {
     }
   }
 
-  /** Whether there are kernels for few rows. */
-  private static boolean streams(GroupTile tile) {
-    return (tile.units() == MatrixUnits.NVIDIA_MMA || tile.units() == MatrixUnits.COOPERATIVE)
+  /** Whether there are kernels for few rows, which count on where elements of operands lie. */
+  private boolean streams(GroupTile tile) {
+    return (tile.units() == MatrixUnits.NVIDIA_MMA
+            || (tile.units() == MatrixUnits.COOPERATIVE && hasRowsInQuads))
         && tile.multipliesOnMatrixUnits()
         && tile.rows() == FEW_ROWS;
   }
@@ -106,8 +110,11 @@ final class Experts {
   /** Whether they take the work. */
   private static boolean streams(
       Variant variant, long rows, ExpertWeights weights, boolean aligned) {
+    boolean few =
+        rows <= MOST_ROWS_OF_COOPERATIVE
+            || rows <= (long) MOST_ROWS_OF_AN_EXPERT * weights.experts();
     return variant.projectFew != null
-        && (variant.tile.units() != MatrixUnits.COOPERATIVE || rows <= MOST_ROWS_OF_COOPERATIVE)
+        && (few || variant.tile.units() != MatrixUnits.COOPERATIVE)
         && aligned
         && weights.hidden() % 8 == 0
         && weights.width() % 8 == 0;
@@ -128,13 +135,6 @@ final class Experts {
         && weights.width() % (weights.isGated() ? columns / 2 : columns) == 0
         && work.tokens() * work.xPitch() < MOST_ELEMENTS_OF_WHOLE
         && work.slots() * work.actPitch() < MOST_ELEMENTS_OF_WHOLE;
-  }
-
-  /** Rows of weights of a group. */
-  private static int fewColumns(Variant variant) {
-    return variant.tile.units() == MatrixUnits.COOPERATIVE
-        ? FEW_COLUMNS_OF_COOPERATIVE
-        : FEW_COLUMNS;
   }
 
   /** The tile for so many rows of so many experts: not much higher than an expert's rows. */
@@ -196,7 +196,7 @@ final class Experts {
         .value(mostTiles);
     int shared = weights.isGated() ? 2 : 1; // columns of a tile for each of act
     if (variant.projectFew != null && streams(variant, work)) {
-      long groups = mostTiles * cut(weights.width(), fewColumns(variant) / shared);
+      long groups = mostTiles * cut(weights.width(), FEW_COLUMNS / shared);
       stream.dispatch(variant.projectFew, groups, 1, 1, FEW_GROUP);
     } else {
       long groups = mostTiles * cut(weights.width(), variant.tile.columns() / shared);
@@ -240,7 +240,7 @@ final class Experts {
         .value(TensorLayout.typeCode(weights.type()))
         .value(mostTiles);
     if (variant.downFew != null && streams(variant, work)) {
-      long groups = mostTiles * cut(weights.hidden(), fewColumns(variant));
+      long groups = mostTiles * cut(weights.hidden(), FEW_COLUMNS);
       stream.dispatch(variant.downFew, groups, 1, 1, FEW_GROUP);
     } else {
       long groups = mostTiles * cut(weights.hidden(), variant.tile.columns());

@@ -33,7 +33,7 @@ final class MatrixLayoutCheck {
         .with("WAVE", WAVE);
   }
 
-  /** Whether they lie, of both types, as {@code moba/attend_units} says. */
+  /** Whether they lie, of both types, as {@code moba/attend_units} and {@code moe/few_rows} say. */
   static boolean hasRowsInQuads(ComputeDevice device, ShaderLibrary library) {
     try {
       for (int type = 1; type <= 2; type++) {
@@ -66,6 +66,10 @@ final class MatrixLayoutCheck {
             if (found.getAtIndex(ValueLayout.JAVA_INT, at + use) != 16 * row + column) {
               return false;
             }
+          }
+          // Use B: columns are what rows are elsewhere.
+          if (found.getAtIndex(ValueLayout.JAVA_INT, at + 2) != 16 * column + row) {
+            return false;
           }
         }
       }
