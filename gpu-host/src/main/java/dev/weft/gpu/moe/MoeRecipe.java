@@ -26,7 +26,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * Mixture-of-experts dispatch on any device that runs compute kernels. Forward: logits, routing,
  * sort of the slots by expert, two grouped products per group of tokens (and two for the shared
- * expert), combination. Everything that depends on the routing is decided on the device.
+ * expert), combination; a single token needs no sort and no combination. Everything that depends on
+ * the routing is decided on the device.
  */
 public final class MoeRecipe implements MoeKernel {
   /** A group chooses among as many experts as its local memory holds keys for. */
@@ -58,6 +59,7 @@ public final class MoeRecipe implements MoeKernel {
   private final SlotSort sort;
   private final Experts experts;
   private final Combination combination;
+  private final @Nullable OneToken oneToken;
   private final @Nullable MoeBackwardPasses backward;
 
   /** Compiles every kernel that a launch of the spec may need. */
@@ -68,6 +70,7 @@ public final class MoeRecipe implements MoeKernel {
     sort = new SlotSort(device);
     experts = new Experts(device, spec);
     combination = new Combination(device, spec);
+    oneToken = OneToken.of(device, spec);
     backward =
         spec.modes().contains(Mode.BACKWARD)
             ? new MoeBackwardPasses(device, spec, routing, sort)
@@ -142,6 +145,18 @@ public final class MoeRecipe implements MoeKernel {
 
     void run() {
       Routing routed = routing.enqueue(stream, weights.tensors(), a, plan, scratch);
+      if (oneToken != null && isOneToken()) {
+        oneToken.enqueue(
+            stream,
+            weights.routed(),
+            routed,
+            a.x(),
+            a.y(),
+            tokenCount,
+            scratch.at(plan.act),
+            plan.actPitch());
+        return;
+      }
       boolean grouped = plan.group() < tokens;
       MoeSaved saved = a.saved();
       Region zRows = grouped && saved != null && saved.z() != null ? scratch.at(plan.zRows) : null;
@@ -151,6 +166,15 @@ public final class MoeRecipe implements MoeKernel {
       for (long first = 0; first < tokens; first += plan.group()) {
         group(routed, (int) first, (int) Math.min(plan.group(), tokens - first), zRows);
       }
+    }
+
+    /** Whether there is one token, of which nobody asks what only a sort knows. */
+    private boolean isOneToken() {
+      return tokens == 1
+          && a.saved() == null
+          && a.counts() == null
+          && TensorLayout.isAligned(a.x(), 16)
+          && weights.routed().isAligned();
     }
 
     /** The sort of all slots, for what the caller is given where groups are sorted one by one. */
