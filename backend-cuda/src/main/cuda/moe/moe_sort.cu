@@ -56,13 +56,13 @@ struct SortArguments {
   int zeroedCount;
 };
 
-// The expert of a slot, or -1.
+// The expert of a slot, or -1. Without a branch that depends on the slot before the load, so that several are under way
+// at once; ids of tokens that are not present may be read.
 __device__ __forceinline__ int expertOf(const SortArguments& a, int slot, int present) {
-  if (slot >= a.slots) return -1;
-  int token = slot / a.topK;
-  if (token >= present) return -1;
-  int id = a.ids[token * a.idPitch + (slot - token * a.topK)];
-  return id >= 0 && id < a.experts ? id : -1;
+  int inside = min(slot, a.slots - 1);
+  int token = inside / a.topK;
+  int id = a.slots > 0 ? a.ids[token * a.idPitch + (inside - token * a.topK)] : -1;
+  return slot < a.slots && token < present && id >= 0 && id < a.experts ? id : -1;
 }
 
 __device__ __forceinline__ bool isLocal(const SortArguments& a, int expert) {
@@ -82,7 +82,8 @@ struct Run {
 #pragma unroll
     for (int i = 0; i < kMost; i++) {
       int slot = from + i * 32 + static_cast<int>(threadIdx.x % 32);
-      expert[i] = slot < to ? expertOf(a, slot, present) : -1;
+      int e = expertOf(a, slot, present);
+      expert[i] = slot < to ? e : -1;
     }
   }
 

@@ -33,6 +33,9 @@ struct ExpertStream {
   static constexpr int kTokens = S::kTokens, kSlabs = S::kSlabs, kStages = S::kStages;
   static constexpr bool kPaired = Project::kPaired;
   static constexpr int kArrivals = S::kSplit ? 1 : 2;  // warpgroups that store an item
+  static constexpr int kMostListed = 512;  // experts; HopperTile.java says so too
+  static_assert(S::kBytesButExperts + 4 * (3 * kMostListed + 1) <= 227 * 1024);
+  static_assert(2 * S::kStaging >= 4 * kMostListed, "experts are counted in the staging area");
 
   const StreamArguments& a;
   Project project;
@@ -311,10 +314,10 @@ struct ExpertStream {
   }
 
   // Says that this warpgroup's activations of an item are stored.
-  __device__ __forceinline__ void arrive(int expert, int group) const {
+  __device__ __forceinline__ void arrive(const StreamItem& item, int group) const {
     named_barrier(1 + group, 128);
     if ((threadIdx.x & 127) == 0) {
-      asm volatile("fence.acq_rel.gpu;\nred.relaxed.gpu.global.add.s32 [%0], 1;" ::"l"(a.done + expert) : "memory");
+      asm volatile("fence.acq_rel.gpu;\nred.relaxed.gpu.global.add.s32 [%0], 1;" ::"l"(a.done + item.expert) : "memory");
     }
   }
 
@@ -323,6 +326,7 @@ struct ExpertStream {
       down.store(item, d, group);
     } else {
       project.store(item, d, group);
+      arrive(item, group);
     }
   }
 
@@ -333,31 +337,19 @@ struct ExpertStream {
     Queue q = queue(tiles);
     StreamItem item{};
     typename Project::Ring ring{0, 0};
-    // The expert of activations that are stored and not said to be: the fence waits for the stores, so it comes after
-    // the next item's products. Not if that is of the second projection, which may be waiting for these very ones.
-    int unsaid = -1;
     for (int number = receive(q); number < q.items; number = receive(q)) {
       locate(number, tiles, item);
-      if (item.second && unsaid >= 0) {
-        arrive(unsaid, group);
-        unsaid = -1;
-      }
       typename Project::Sums d;
       project.template multiplyAtLeast<8>(item.rows, d, ring, group, steps(of(item)));
 #pragma unroll
       for (int b = 0; b < S::kBlocks; b++) pin(d[b]);
-      if (unsaid >= 0) arrive(unsaid, group);
-      bool stores = true;
       if constexpr (S::kSplit) {
         typename Project::Sums sum;
-        stores = project.addOther(sum, d, group);
-        if (stores) store(item, sum, group);
+        if (project.addOther(sum, d, group)) store(item, sum, group);
       } else {
         store(item, d, group);
       }
-      unsaid = stores && !item.second ? item.expert : -1;
     }
-    if (unsaid >= 0) arrive(unsaid, group);
   }
 
   __device__ __forceinline__ void run() {
