@@ -71,7 +71,8 @@ final class MoeRoutingCases {
             new Model("deepseek-v3", MoeRouters.DEEPSEEK_V3, 256, 8, F32),
             new Model("kimi-k2", MoeRouters.KIMI, 384, 8, F32),
             new Model("kimi-k2", MoeRouters.KIMI, 384, 8, BF16),
-            new Model("qwen3-next", MoeRouters.SOFTMAX_SUM, 512, 10, F32))) {
+            new Model("qwen3-next", MoeRouters.SOFTMAX_SUM, 512, 10, F32),
+            new Model("many-experts", MoeRouters.SOFTMAX, 700, 8, F32))) {
       cases.add(
           MoeScenario.of(
               model.name,

@@ -8,14 +8,16 @@ import jcuda.driver.JCudaDriver;
 
 /** A kernel on a device. */
 public final class KernelFunction {
-  /** Dynamic shared memory that every function may use without being asked. */
-  private static final int SHARED_WITHOUT_OPT_IN = 48 * 1024;
-
   private final String name;
   private final Handles.Function function;
   private final int parameterBytes;
   private final boolean overlaps;
-  private volatile int sharedLimit = SHARED_WITHOUT_OPT_IN;
+
+  /**
+   * Dynamic shared memory that launches may ask for. A driver gives 48 KiB unasked, less what the
+   * kernel itself declares; so it is asked whatever the size.
+   */
+  private volatile int sharedLimit;
 
   /**
    * Takes a function.
