@@ -46,6 +46,12 @@ class KernelProviderConformanceTest {
         .toList();
   }
 
+  private static final String LAUNCHES = "device.launches/f32/conv1d";
+
+  private static long launches() {
+    return Catalogues.all().stream().filter(c -> c.id().startsWith(LAUNCHES)).count();
+  }
+
   /** The conv1d launches of a right provider. */
   static class Right extends KernelProviderConformance {
     @Override
@@ -55,7 +61,7 @@ class KernelProviderConformanceTest {
 
     @Override
     protected String caseFilter() {
-      return "device.launches/f32/conv1d";
+      return LAUNCHES;
     }
 
     @Override
@@ -68,7 +74,7 @@ class KernelProviderConformanceTest {
   void a_right_provider_gives_a_tree_of_operation_type_and_case() {
     EngineExecutionResults results = run(Right.class);
     assertEquals(List.of(), failures(results));
-    assertEquals(11, results.testEvents().succeeded().count());
+    assertEquals(launches() + 1, results.testEvents().succeeded().count()); // and "the suite ran"
     List<String> names = names(results);
     assertTrue(names.contains("device.launches"), names.toString());
     assertTrue(names.contains("f32"), names.toString());
@@ -134,8 +140,8 @@ class KernelProviderConformanceTest {
   @Test
   void cases_outside_the_profiles_are_skipped_and_do_not_count_as_run() {
     EngineExecutionResults results = run(OtherProfiles.class);
-    assertEquals(10, results.testEvents().aborted().count());
-    assertTrue(failures(results).getFirst().contains("10 not run"));
+    assertEquals(launches(), results.testEvents().aborted().count());
+    assertTrue(failures(results).getFirst().contains(launches() + " not run"));
   }
 
   /** A provider that has no kernels, and says so. */
@@ -149,7 +155,7 @@ class KernelProviderConformanceTest {
   @Test
   void a_provider_that_supports_nothing_does_not_pass() {
     List<String> failures = failures(run(Empty.class));
-    assertEquals(10, failures.size());
+    assertEquals(launches(), failures.size());
     assertTrue(failures.getFirst().contains("mandatory profile [CORE]"), failures.getFirst());
   }
 
