@@ -5,20 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 
 import dev.weft.DataType;
-import dev.weft.OperationSpec;
-import dev.weft.Support;
-import dev.weft.gpu.ComputeDevice;
-import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeTraits;
-import dev.weft.gpu.KernelName;
 import dev.weft.gpu.MatrixUnits;
+import dev.weft.gpu.fixtures.RecordingDevice;
 import dev.weft.moba.MobaAttentionSpec;
-import dev.weft.spi.BackendHostMemory;
-import dev.weft.spi.BackendKernel;
-import dev.weft.spi.BackendMemory;
-import dev.weft.spi.BackendStream;
-import dev.weft.spi.DeviceDescriptor;
-import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /** Which kernels of attention a launch gets. */
@@ -41,7 +31,7 @@ class MobaAttentionKernelsTest {
             .topK(3)
             .build();
     MobaTiles tiles = MobaTiles.of(spec, TRAITS).orElseThrow();
-    return MobaAttentionKernels.of(new Device(), spec, tiles, paged);
+    return MobaAttentionKernels.of(new RecordingDevice(TRAITS), spec, tiles, paged);
   }
 
   @Test
@@ -58,63 +48,5 @@ class MobaAttentionKernelsTest {
     assertNull(kernels(DataType.F16, 96, 128, false).whole());
     assertNull(kernels(DataType.F32, 128, 128, false).whole());
     assertNull(kernels(DataType.F16, 128, 128, true).whole());
-  }
-
-  private record Kernel(KernelName name) implements ComputeKernel {
-    @Override
-    public int mostGroupSize() {
-      return 256;
-    }
-  }
-
-  /** Has kernels and nothing else. */
-  private static final class Device implements ComputeDevice {
-    @Override
-    public List<ComputeKernel> kernels(List<KernelName> names) {
-      return names.stream().<ComputeKernel>map(Kernel::new).toList();
-    }
-
-    @Override
-    public ComputeTraits traits() {
-      return TRAITS;
-    }
-
-    @Override
-    public boolean hasRowsInQuads() {
-      return true;
-    }
-
-    @Override
-    public Support supports(OperationSpec<?> spec) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public BackendKernel prepare(OperationSpec<?> spec) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public DeviceDescriptor descriptor() {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public BackendMemory allocate(long bytes) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public BackendHostMemory allocateHost(long bytes) {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public BackendStream newStream() {
-      throw new UnsupportedOperationException();
-    }
-
-    @Override
-    public void close() {}
   }
 }
