@@ -1,21 +1,24 @@
 // MoBA backward of F16 and BF16 on Hopper: backward_wgmma.cuh.
-#include "../backward_wgmma.cuh"
+#include "backward_keys.cuh"
+#include "backward_merge.cuh"
+#include "backward_rows.cuh"
 
 using namespace weft;
 using namespace weft::moba;
 
-#define MOBA_BACKWARD_WGMMA(NAME, E, DP, SIDE)                                                                 \
-  extern "C" __global__ void __launch_bounds__(BackwardWgmma<E, DP, SIDE>::kThreads, 1)                        \
+// Last comes the struct that is the kernel.
+#define MOBA_BACKWARD_WGMMA(NAME, DP, ...)                                                                     \
+  extern "C" __global__ void __launch_bounds__(__VA_ARGS__::kThreads, 1)                                       \
       moba_backward_wgmma_##NAME##_##DP(const __grid_constant__ BackwardArguments a) {                         \
-    using Kernel = BackwardWgmma<E, DP, SIDE>;                                                                 \
+    using Kernel = __VA_ARGS__;                                                                                \
     extern __shared__ __align__(1024) unsigned char shared[];                                                  \
     Kernel kernel(a, *reinterpret_cast<Kernel::Shared*>(shared));                                              \
     kernel.run();                                                                                              \
   }
-#define MOBA_BACKWARD_WGMMA_WIDTH(NAME, E, DP)              \
-  MOBA_BACKWARD_WGMMA(NAME##_keys, E, DP, Side::kKeys)      \
-  MOBA_BACKWARD_WGMMA(NAME##_list, E, DP, Side::kList)      \
-  MOBA_BACKWARD_WGMMA(NAME##_own, E, DP, Side::kOwn)
+#define MOBA_BACKWARD_WGMMA_WIDTH(NAME, E, DP)                                     \
+  MOBA_BACKWARD_WGMMA(NAME##_keys, DP, BackwardKeys<E, DP>)                        \
+  MOBA_BACKWARD_WGMMA(NAME##_list, DP, BackwardRows<E, DP, Side::kList>)           \
+  MOBA_BACKWARD_WGMMA(NAME##_own, DP, BackwardRows<E, DP, Side::kOwn>)
 
 #define MOBA_BACKWARD_MERGE(NAME, E)                                                                           \
   extern "C" __global__ void __launch_bounds__(kMergeThreads) moba_backward_wgmma_##NAME##_merge(              \

@@ -25,7 +25,7 @@ record BackwardVariant(Stage stage, Unit unit, DataType type, int width) {
     OWN
   }
 
-  /** One header each: backward_f32.cuh, backward_mma.cuh, backward_wgmma.cuh. */
+  /** One header each: backward_f32.cuh, backward_mma.cuh, sm_90a/backward_wgmma.cuh. */
   enum Unit {
     /** F32 products; all layouts. */
     FMA,
