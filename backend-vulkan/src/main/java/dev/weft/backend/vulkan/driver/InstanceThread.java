@@ -14,10 +14,14 @@ import org.lwjgl.vulkan.VkInstance;
  * the first instance and unloads them with the last, and NVIDIA's (580) must not be unloaded while
  * the thread that loaded it lives, but by that thread: otherwise, as at the JVM's shutdown, a
  * thread of its own crashed. Nor does it bear being loaded any number of times: after some thirty
- * instances, one after the other, the loader found no driver any more. So an instance of this
- * thread's own keeps it loaded until the JVM's shutdown.
+ * instances, one after the other, the loader found no driver any more. So after a few an instance
+ * of this thread's own keeps it loaded until the JVM's shutdown. Not from the first on: a process
+ * that is halted without a shutdown crashes if it is loaded, and most look for devices but once.
  */
 final class InstanceThread {
+  /** Well below thirty. */
+  private static final int FEW = 8;
+
   /** Of the process, as what is loaded is. */
   static final InstanceThread OF_PROCESS = new InstanceThread();
 
@@ -25,7 +29,7 @@ final class InstanceThread {
       Executors.newSingleThreadExecutor(
           Thread.ofPlatform().daemon().name("weft-vulkan-instances").factory());
   private @Nullable VkInstance keeper;
-  private boolean isKept;
+  private int asked;
 
   private InstanceThread() {}
 
@@ -73,9 +77,9 @@ final class InstanceThread {
     }
   }
 
-  /** Keeps the drivers that are loaded, with an instance to do so. */
+  /** When asked a few times, keeps the drivers that are loaded, by an instance to do so. */
   synchronized void keep(Work<VkInstance> create) throws NotUsableException {
-    if (isKept) {
+    if (asked > FEW || ++asked <= FEW) {
       return;
     }
     try {
@@ -83,7 +87,6 @@ final class InstanceThread {
     } catch (IllegalStateException e) {
       return; // the JVM is shutting down
     }
-    isKept = true;
     keeper = make(create);
   }
 
