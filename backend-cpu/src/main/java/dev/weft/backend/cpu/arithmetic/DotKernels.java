@@ -3,10 +3,6 @@ package dev.weft.backend.cpu.arithmetic;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.ShortVector;
-import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
@@ -16,22 +12,10 @@ import jdk.incubator.vector.VectorSpecies;
  */
 final class DotKernels {
   private static final VectorSpecies<Float> FLOATS = FloatVector.SPECIES_PREFERRED;
-  private static final VectorSpecies<Integer> INTS =
-      VectorSpecies.of(int.class, FLOATS.vectorShape());
-  private static final VectorSpecies<Short> SHORTS =
-      VectorSpecies.of(short.class, VectorShape.forBitSize(FLOATS.vectorBitSize() / 2));
   private static final int LENGTH = FLOATS.length();
   private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
   private DotKernels() {}
-
-  private static FloatVector widened(MemorySegment memory, long at) {
-    IntVector wide =
-        (IntVector)
-            ShortVector.fromMemorySegment(SHORTS, memory, at, ORDER)
-                .convertShape(VectorOperators.S2I, INTS, 0);
-    return wide.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
-  }
 
   /** Four F32 rows, 1 dense row. */
   static void float32x1(
@@ -269,10 +253,10 @@ final class DotKernels {
     FloatVector s03 = FloatVector.zero(FLOATS);
     for (int k = 0; k < depth; k += LENGTH) {
       long at = 2L * k;
-      FloatVector w0 = widened(memory, r0 + at);
-      FloatVector w1 = widened(memory, r1 + at);
-      FloatVector w2 = widened(memory, r2 + at);
-      FloatVector w3 = widened(memory, r3 + at);
+      FloatVector w0 = VectorStorage.bfloat16(memory, r0 + at);
+      FloatVector w1 = VectorStorage.bfloat16(memory, r1 + at);
+      FloatVector w2 = VectorStorage.bfloat16(memory, r2 + at);
+      FloatVector w3 = VectorStorage.bfloat16(memory, r3 + at);
       FloatVector v0 = FloatVector.fromArray(FLOATS, x, x0 + k);
       s00 = w0.fma(v0, s00);
       s01 = w1.fma(v0, s01);
@@ -308,10 +292,10 @@ final class DotKernels {
     FloatVector s13 = FloatVector.zero(FLOATS);
     for (int k = 0; k < depth; k += LENGTH) {
       long at = 2L * k;
-      FloatVector w0 = widened(memory, r0 + at);
-      FloatVector w1 = widened(memory, r1 + at);
-      FloatVector w2 = widened(memory, r2 + at);
-      FloatVector w3 = widened(memory, r3 + at);
+      FloatVector w0 = VectorStorage.bfloat16(memory, r0 + at);
+      FloatVector w1 = VectorStorage.bfloat16(memory, r1 + at);
+      FloatVector w2 = VectorStorage.bfloat16(memory, r2 + at);
+      FloatVector w3 = VectorStorage.bfloat16(memory, r3 + at);
       FloatVector v0 = FloatVector.fromArray(FLOATS, x, x0 + k);
       s00 = w0.fma(v0, s00);
       s01 = w1.fma(v0, s01);
@@ -361,10 +345,10 @@ final class DotKernels {
     FloatVector s23 = FloatVector.zero(FLOATS);
     for (int k = 0; k < depth; k += LENGTH) {
       long at = 2L * k;
-      FloatVector w0 = widened(memory, r0 + at);
-      FloatVector w1 = widened(memory, r1 + at);
-      FloatVector w2 = widened(memory, r2 + at);
-      FloatVector w3 = widened(memory, r3 + at);
+      FloatVector w0 = VectorStorage.bfloat16(memory, r0 + at);
+      FloatVector w1 = VectorStorage.bfloat16(memory, r1 + at);
+      FloatVector w2 = VectorStorage.bfloat16(memory, r2 + at);
+      FloatVector w3 = VectorStorage.bfloat16(memory, r3 + at);
       FloatVector v0 = FloatVector.fromArray(FLOATS, x, x0 + k);
       s00 = w0.fma(v0, s00);
       s01 = w1.fma(v0, s01);
@@ -428,10 +412,10 @@ final class DotKernels {
     FloatVector s33 = FloatVector.zero(FLOATS);
     for (int k = 0; k < depth; k += LENGTH) {
       long at = 2L * k;
-      FloatVector w0 = widened(memory, r0 + at);
-      FloatVector w1 = widened(memory, r1 + at);
-      FloatVector w2 = widened(memory, r2 + at);
-      FloatVector w3 = widened(memory, r3 + at);
+      FloatVector w0 = VectorStorage.bfloat16(memory, r0 + at);
+      FloatVector w1 = VectorStorage.bfloat16(memory, r1 + at);
+      FloatVector w2 = VectorStorage.bfloat16(memory, r2 + at);
+      FloatVector w3 = VectorStorage.bfloat16(memory, r3 + at);
       FloatVector v0 = FloatVector.fromArray(FLOATS, x, x0 + k);
       s00 = w0.fma(v0, s00);
       s01 = w1.fma(v0, s01);

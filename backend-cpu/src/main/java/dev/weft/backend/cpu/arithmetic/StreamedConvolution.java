@@ -1,5 +1,6 @@
 package dev.weft.backend.cpu.arithmetic;
 
+import dev.weft.DataType;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
@@ -14,12 +15,65 @@ import jdk.incubator.vector.VectorSpecies;
  */
 final class StreamedConvolution {
   private static final VectorSpecies<Float> FLOATS = FloatVector.SPECIES_PREFERRED;
+  private static final int LENGTH = FLOATS.length();
   private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
   private StreamedConvolution() {}
 
+  /** What {@link Arithmetic#convolveInMemory} says. */
+  static boolean convolve(
+      MatrixRows in,
+      long inRow,
+      MatrixRows out,
+      long outRow,
+      int rows,
+      int width,
+      int from,
+      int channels,
+      float[] taps,
+      int tapsPitch,
+      boolean silu) {
+    boolean both = in.type() == out.type() && in.type() != DataType.F16;
+    if (width != 4 || channels % LENGTH != 0 || !both) {
+      return false;
+    }
+    boolean wide = in.type() == DataType.F32;
+    for (int c = from; c < from + channels; c += LENGTH) {
+      long start = in.offset(inRow, c);
+      long target = out.offset(outRow, c);
+      if (wide) {
+        float32(
+            in.segment(),
+            start,
+            in.pitch(),
+            rows,
+            taps,
+            c,
+            tapsPitch,
+            silu,
+            out.segment(),
+            target,
+            out.pitch());
+      } else {
+        bfloat16(
+            in.segment(),
+            start,
+            in.pitch(),
+            rows,
+            taps,
+            c,
+            tapsPitch,
+            silu,
+            out.segment(),
+            target,
+            out.pitch());
+      }
+    }
+    return true;
+  }
+
   /** F32 to F32. */
-  static void float32(
+  private static void float32(
       MemorySegment in,
       long inAt,
       long inPitch,
@@ -53,7 +107,7 @@ final class StreamedConvolution {
   }
 
   /** BF16 to BF16. The window fills in the loop: C2 stops inlining where more places read. */
-  static void bfloat16(
+  private static void bfloat16(
       MemorySegment in,
       long inAt,
       long inPitch,
@@ -74,13 +128,13 @@ final class StreamedConvolution {
     FloatVector x1 = bias;
     FloatVector x2 = bias;
     for (int r = -3; r < rows; r++) {
-      FloatVector x3 = VectorArithmetic.bfloat16(in, inAt + (r + 3) * inPitch);
+      FloatVector x3 = VectorStorage.bfloat16(in, inAt + (r + 3) * inPitch);
       if (r >= 0) {
         FloatVector sum = w3.fma(x3, w2.fma(x2, w1.fma(x1, w0.fma(x0, bias))));
         if (silu) {
           sum = sum.div(Exponential.onePlusOfMinus(sum));
         }
-        VectorArithmetic.toBfloat16(sum).intoMemorySegment(out, outAt + r * outPitch, ORDER);
+        VectorStorage.toBfloat16(sum).intoMemorySegment(out, outAt + r * outPitch, ORDER);
       }
       x0 = x1;
       x1 = x2;

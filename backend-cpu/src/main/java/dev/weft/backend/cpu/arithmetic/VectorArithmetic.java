@@ -1,17 +1,11 @@
 package dev.weft.backend.cpu.arithmetic;
 
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
-import static java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED;
-
 import dev.weft.DataType;
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 import org.jspecify.annotations.Nullable;
 
@@ -23,10 +17,7 @@ final class VectorArithmetic implements Arithmetic {
   private static final VectorSpecies<Float> FLOATS = FloatVector.SPECIES_PREFERRED;
   private static final VectorSpecies<Integer> INTS =
       VectorSpecies.of(int.class, FLOATS.vectorShape());
-  private static final VectorSpecies<Short> SHORTS =
-      VectorSpecies.of(short.class, VectorShape.forBitSize(FLOATS.vectorBitSize() / 2));
   private static final int LENGTH = FLOATS.length();
-  private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
   // Of 256 bits there are mostly 16 (AVX2), of 512 and of 128 bits mostly 32.
   private static final boolean FEW_REGISTERS = FLOATS.vectorBitSize() == 256;
@@ -56,100 +47,16 @@ final class VectorArithmetic implements Arithmetic {
 
   // Storage types.
 
-  // Each loop has a method of its own: C2 stops inlining in larger ones, and each vector becomes an
-  // object.
-
   @Override
   public void read(
       DataType type, MemorySegment from, long offset, float[] into, int at, int count) {
-    switch (type) {
-      case F32 ->
-          MemorySegment.copy(from, JAVA_FLOAT_UNALIGNED, count == 0 ? 0 : offset, into, at, count);
-      case BF16 -> readBfloat16(from, offset, into, at, count);
-      case F16 -> readFloat16(from, offset, into, at, count);
-      default -> throw StorageTypes.notFloating(type);
-    }
-  }
-
-  private static void readBfloat16(
-      MemorySegment from, long offset, float[] into, int at, int count) {
-    int i = 0;
-    for (; i <= count - LENGTH; i += LENGTH) {
-      bfloat16(from, offset + 2L * i).intoArray(into, at + i);
-    }
-    for (; i < count; i++) {
-      into[at + i] = StorageTypes.bfloat16(from.get(JAVA_SHORT_UNALIGNED, offset + 2L * i));
-    }
-  }
-
-  private static void readFloat16(
-      MemorySegment from, long offset, float[] into, int at, int count) {
-    int i = 0;
-    for (; i <= count - LENGTH; i += LENGTH) {
-      float16(from, offset + 2L * i).intoArray(into, at + i);
-    }
-    for (; i < count; i++) {
-      into[at + i] = Float.float16ToFloat(from.get(JAVA_SHORT_UNALIGNED, offset + 2L * i));
-    }
-  }
-
-  static FloatVector bfloat16(MemorySegment from, long offset) {
-    IntVector bits =
-        (IntVector)
-            ShortVector.fromMemorySegment(SHORTS, from, offset, ORDER)
-                .convertShape(VectorOperators.S2I, INTS, 0);
-    return bits.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
-  }
-
-  /** Moves exponent and fraction into a float's place; the factor mends the bias, exactly. */
-  private static FloatVector float16(MemorySegment from, long offset) {
-    IntVector half =
-        (IntVector)
-            ShortVector.fromMemorySegment(SHORTS, from, offset, ORDER)
-                .convertShape(VectorOperators.S2I, INTS, 0);
-    IntVector magnitude = half.and(0x7fff).lanewise(VectorOperators.LSHL, 13);
-    IntVector finite = magnitude.reinterpretAsFloats().mul(0x1p112f).reinterpretAsInts();
-    VectorMask<Integer> special = magnitude.compare(VectorOperators.GE, 0x7c00 << 13);
-    IntVector bits = finite.blend(magnitude.or(0x7f800000), special);
-    return bits.or(half.and(0x8000).lanewise(VectorOperators.LSHL, 16)).reinterpretAsFloats();
+    VectorStorage.read(type, from, offset, into, at, count);
   }
 
   @Override
   public void write(
       DataType type, float[] from, int at, MemorySegment into, long offset, int count) {
-    switch (type) {
-      case F32 ->
-          MemorySegment.copy(from, at, into, JAVA_FLOAT_UNALIGNED, count == 0 ? 0 : offset, count);
-      case BF16 -> writeBfloat16(from, at, into, offset, count);
-      case F16 -> {
-        for (int i = 0; i < count; i++) {
-          into.set(JAVA_SHORT_UNALIGNED, offset + 2L * i, Float.floatToFloat16(from[at + i]));
-        }
-      }
-      default -> throw StorageTypes.notFloating(type);
-    }
-  }
-
-  static ShortVector toBfloat16(FloatVector value) {
-    IntVector bits = value.reinterpretAsInts();
-    IntVector upper = bits.lanewise(VectorOperators.LSHR, 16);
-    IntVector rounded = bits.add(upper.and(1)).add(0x7fff).lanewise(VectorOperators.LSHR, 16);
-    // Quiet, lest a payload in the lower half become infinity.
-    VectorMask<Integer> isNan = value.compare(VectorOperators.NE, value).cast(INTS);
-    IntVector stored = rounded.blend(upper.or(0x40), isNan);
-    return (ShortVector) stored.convertShape(VectorOperators.I2S, SHORTS, 0);
-  }
-
-  private static void writeBfloat16(
-      float[] from, int at, MemorySegment into, long offset, int count) {
-    int i = 0;
-    for (; i <= count - LENGTH; i += LENGTH) {
-      toBfloat16(FloatVector.fromArray(FLOATS, from, at + i))
-          .intoMemorySegment(into, offset + 2L * i, ORDER);
-    }
-    for (; i < count; i++) {
-      into.set(JAVA_SHORT_UNALIGNED, offset + 2L * i, StorageTypes.toBfloat16(from[at + i]));
-    }
+    VectorStorage.write(type, from, at, into, offset, count);
   }
 
   // Matrix products.
@@ -481,106 +388,9 @@ final class VectorArithmetic implements Arithmetic {
       float[] out,
       int outAt,
       int outPitch) {
-    int whole = channels / LENGTH * LENGTH;
-    for (int c = 0; c < whole; c += LENGTH) {
-      if (width == 4) {
-        four(
-            in,
-            inAt + c,
-            inPitch,
-            rows,
-            taps,
-            tapsAt + c,
-            tapsPitch,
-            silu,
-            out,
-            outAt + c,
-            outPitch);
-      } else {
-        any(
-            in,
-            inAt + c,
-            inPitch,
-            rows,
-            width,
-            taps,
-            tapsAt + c,
-            tapsPitch,
-            silu,
-            out,
-            outAt + c,
-            outPitch);
-      }
-    }
-    for (int r = 0; r < rows; r++) {
-      for (int c = whole; c < channels; c++) {
-        float sum = taps[tapsAt + width * tapsPitch + c];
-        for (int k = 0; k < width; k++) {
-          sum = Math.fma(taps[tapsAt + k * tapsPitch + c], in[inAt + (r + k) * inPitch + c], sum);
-        }
-        out[outAt + r * outPitch + c] = silu ? sum / (1 + Exponential.of(-sum)) : sum;
-      }
-    }
-  }
-
-  /** One vector of channels, four taps: the window of the last rows stays in registers. */
-  private static void four(
-      float[] in,
-      int inAt,
-      int inPitch,
-      int rows,
-      float[] taps,
-      int tapsAt,
-      int tapsPitch,
-      boolean silu,
-      float[] out,
-      int outAt,
-      int outPitch) {
-    FloatVector w0 = FloatVector.fromArray(FLOATS, taps, tapsAt);
-    FloatVector w1 = FloatVector.fromArray(FLOATS, taps, tapsAt + tapsPitch);
-    FloatVector w2 = FloatVector.fromArray(FLOATS, taps, tapsAt + 2 * tapsPitch);
-    FloatVector w3 = FloatVector.fromArray(FLOATS, taps, tapsAt + 3 * tapsPitch);
-    FloatVector bias = FloatVector.fromArray(FLOATS, taps, tapsAt + 4 * tapsPitch);
-    FloatVector x0 = FloatVector.fromArray(FLOATS, in, inAt);
-    FloatVector x1 = FloatVector.fromArray(FLOATS, in, inAt + inPitch);
-    FloatVector x2 = FloatVector.fromArray(FLOATS, in, inAt + 2 * inPitch);
-    for (int r = 0; r < rows; r++) {
-      FloatVector x3 = FloatVector.fromArray(FLOATS, in, inAt + (r + 3) * inPitch);
-      FloatVector sum = w3.fma(x3, w2.fma(x2, w1.fma(x1, w0.fma(x0, bias))));
-      if (silu) {
-        sum = sum.div(Exponential.onePlusOfMinus(sum));
-      }
-      sum.intoArray(out, outAt + r * outPitch);
-      x0 = x1;
-      x1 = x2;
-      x2 = x3;
-    }
-  }
-
-  private static void any(
-      float[] in,
-      int inAt,
-      int inPitch,
-      int rows,
-      int width,
-      float[] taps,
-      int tapsAt,
-      int tapsPitch,
-      boolean silu,
-      float[] out,
-      int outAt,
-      int outPitch) {
-    for (int r = 0; r < rows; r++) {
-      FloatVector sum = FloatVector.fromArray(FLOATS, taps, tapsAt + width * tapsPitch);
-      for (int k = 0; k < width; k++) {
-        FloatVector x = FloatVector.fromArray(FLOATS, in, inAt + (r + k) * inPitch);
-        sum = x.fma(FloatVector.fromArray(FLOATS, taps, tapsAt + k * tapsPitch), sum);
-      }
-      if (silu) {
-        sum = sum.div(Exponential.onePlusOfMinus(sum));
-      }
-      sum.intoArray(out, outAt + r * outPitch);
-    }
+    VectorConvolution.convolve(
+        in, inAt, inPitch, rows, width, channels, taps, tapsAt, tapsPitch, silu, out, outAt,
+        outPitch);
   }
 
   @Override
@@ -596,43 +406,8 @@ final class VectorArithmetic implements Arithmetic {
       float[] taps,
       int tapsPitch,
       boolean silu) {
-    boolean both = in.type() == out.type() && in.type() != DataType.F16;
-    if (width != 4 || channels % LENGTH != 0 || !both) {
-      return false;
-    }
-    boolean wide = in.type() == DataType.F32;
-    for (int c = from; c < from + channels; c += LENGTH) {
-      long start = in.offset(inRow, c);
-      long target = out.offset(outRow, c);
-      if (wide) {
-        StreamedConvolution.float32(
-            in.segment(),
-            start,
-            in.pitch(),
-            rows,
-            taps,
-            c,
-            tapsPitch,
-            silu,
-            out.segment(),
-            target,
-            out.pitch());
-      } else {
-        StreamedConvolution.bfloat16(
-            in.segment(),
-            start,
-            in.pitch(),
-            rows,
-            taps,
-            c,
-            tapsPitch,
-            silu,
-            out.segment(),
-            target,
-            out.pitch());
-      }
-    }
-    return true;
+    return StreamedConvolution.convolve(
+        in, inRow, out, outRow, rows, width, from, channels, taps, tapsPitch, silu);
   }
 
   @Override
