@@ -13,9 +13,11 @@ import dev.weft.spi.KernelProvider;
 import dev.weft.spi.Oracle;
 import dev.weft.spi.Probe;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Deque;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.function.Consumer;
@@ -50,7 +52,7 @@ public final class CaseContext {
   private final Draw draw;
   private final boolean replays;
   private final Deque<AutoCloseable> open = new ConcurrentLinkedDeque<>();
-  private final List<Slab> slabs = new ArrayList<>();
+  private final CaseMemory memory;
   private final Stream stream;
   private @Nullable Stream otherStream;
   private double worst;
@@ -72,6 +74,7 @@ public final class CaseContext {
     this.draw = Draw.of(testCase.id() + '@' + ConformanceRun.SUITE_VERSION, salt);
     this.replays = replays && device.info().graphs();
     this.stream = keep(device.newStream());
+    this.memory = new CaseMemory(device, this::keep);
   }
 
   /**
@@ -248,31 +251,14 @@ public final class CaseContext {
   }
 
   private List<Operand> pack(Operand.Role role, TensorOf... parts) {
-    long rows = parts[0].shape[0];
-    DataType type = parts[0].type;
-    long pitch = 3; // and a gap after the parts
-    for (TensorOf part : parts) {
-      pitch += part.inner();
-    }
-    long guard = Slab.guardElements(type);
-    Slab slab = slab(type, guard + rows * pitch + guard);
-    Tensor packed = slab.base.slice(0, guard, guard + rows * pitch).reshape(rows, pitch);
+    List<CaseMemory.Place> places =
+        memory.pack(parts[0].type, Arrays.stream(parts).map(part -> part.shape).toList());
     List<Operand> operands = new ArrayList<>();
-    long column = 0;
-    for (TensorOf part : parts) {
-      Tensor view = packed.slice(1, column, column + part.inner()).reshape(part.shape);
-      operands.add(part.put(role, slab, view));
-      column += part.inner();
+    for (int i = 0; i < parts.length; i++) {
+      operands.add(parts[i].put(role, places.get(i)));
     }
-    slab.upload(stream);
+    places.getFirst().slab().upload(stream);
     return operands;
-  }
-
-  private Slab slab(DataType type, long elements) {
-    Slab slab = new Slab(tested.device(), type, elements);
-    keep(slab.base);
-    slabs.add(slab);
-    return slab;
   }
 
   /** A tensor about to be made. */
@@ -351,44 +337,19 @@ public final class CaseContext {
     }
 
     private Operand make(Operand.Role role) {
-      int rank = shape.length;
-      boolean transposed = placement == Placement.TRANSPOSED && rank > 1;
-      long[] laid = shape.clone();
-      if (transposed) {
-        laid[rank - 1] = shape[rank - 2];
-        laid[rank - 2] = shape[rank - 1];
-      }
-      long[] pitched = laid.clone();
-      boolean gaps = placement == Placement.PITCHED || placement == Placement.MISALIGNED;
-      for (int d = 1; gaps && d < rank; d++) {
-        pitched[d] += d < rank - 1 ? 1 : placement == Placement.PITCHED ? 16 : oddPad(laid[d]);
-      }
-      long elements = 1;
-      for (long extent : pitched) {
-        elements *= extent;
-      }
-      long guard = Slab.guardElements(type);
-      long start = guard + (placement == Placement.MISALIGNED ? 1 : 0);
-      Slab slab = slab(type, start + elements + guard);
-      Tensor view = slab.base.slice(0, start, start + elements).reshape(pitched);
-      for (int d = 1; gaps && d < rank; d++) {
-        view = view.slice(d, 0, laid[d]);
-      }
-      if (transposed) {
-        view = view.transpose(rank - 2, rank - 1);
-      }
-      Operand operand = put(role, slab, view);
-      slab.upload(stream);
+      CaseMemory.Place place = memory.place(type, shape, placement);
+      Operand operand = put(role, place);
+      place.slab().upload(stream);
       return operand;
     }
 
-    private Operand put(Operand.Role role, Slab slab, Tensor view) {
+    private Operand put(Operand.Role role, CaseMemory.Place place) {
       HostTensor content = HostTensor.allocate(type, shape);
       HostTensor given = host;
       if (role == Operand.Role.OUTPUT) {
         Bits.fill(content, Bits.poison(type));
       } else if (given != null) {
-        if (given.dataType() != type || !java.util.Arrays.equals(given.shape(), shape)) {
+        if (given.dataType() != type || !Arrays.equals(given.shape(), shape)) {
           throw new IllegalArgumentException(name + ": expected " + content + ", but was " + given);
         }
         content = given;
@@ -396,22 +357,10 @@ public final class CaseContext {
         values.fill(content, draw.of(name));
       }
       Tensor mirror = keep(reference.device().upload(content));
-      Operand operand = new Operand(name, role, slab, view, mirror);
-      operand.scatter(content, slab.content);
+      Operand operand = new Operand(name, role, place.slab(), place.view(), mirror);
+      operand.scatter(content, place.slab().content);
       return operand;
     }
-
-    private long inner() {
-      long product = 1;
-      for (int d = 1; d < shape.length; d++) {
-        product *= shape[d];
-      }
-      return product;
-    }
-  }
-
-  private static long oddPad(long extent) {
-    return extent % 2 == 0 ? 3 : 2;
   }
 
   // ---- launches ----
@@ -425,12 +374,7 @@ public final class CaseContext {
    */
   public void launch(Consumer<Stream> body) {
     launchOnce(body);
-    List<HostTensor> first = new ArrayList<>();
-    for (Slab slab : slabs) {
-      first.add(slab.content);
-      slab.restore(stream);
-    }
-    stream.synchronize();
+    memory.putBack(stream);
     Stream second = otherStream();
     String how;
     if (replays) {
@@ -445,14 +389,7 @@ public final class CaseContext {
       second.synchronize();
       how = "a second launch on another stream";
     }
-    for (int i = 0; i < slabs.size(); i++) {
-      Slab slab = slabs.get(i);
-      HostTensor now = slab.download(stream);
-      long at = now.segment().mismatch(first.get(i).segment());
-      if (at >= 0) {
-        throw new ConformanceFailure(notRepeatable(slab, at / slab.type.bytes(), now, how));
-      }
-    }
+    memory.requireSame(stream, how);
   }
 
   /**
@@ -463,30 +400,7 @@ public final class CaseContext {
   public void launchOnce(Consumer<Stream> body) {
     body.accept(stream);
     stream.synchronize();
-    for (Slab slab : slabs) {
-      slab.accept(slab.download(stream), "after the launch");
-    }
-  }
-
-  private static String notRepeatable(Slab slab, long element, HostTensor now, String how) {
-    long offset = element * slab.type.bytes();
-    String where = "a guard band";
-    for (Operand operand : slab.operands) {
-      long[] offsets = operand.offsets();
-      for (int i = 0; i < offsets.length; i++) {
-        if (offsets[i] == offset) {
-          where = operand.name() + operand.index(i);
-        }
-      }
-    }
-    return "not repeatable: "
-        + how
-        + " left other bits, first in "
-        + where
-        + ": "
-        + now.get(element)
-        + " instead of "
-        + slab.content.get(element);
+    memory.acceptLaunch(stream);
   }
 
   private Stream otherStream() {
@@ -521,12 +435,8 @@ public final class CaseContext {
    */
   public void overwrite(Operand operand, HostTensor values) {
     Slab slab = operand.slab();
-    HostTensor content = HostTensor.allocate(slab.type, slab.base.shape());
-    content.segment().copyFrom(slab.content.segment());
-    operand.scatter(values, content);
-    slab.content = content;
+    slab.overwrite(operand, values);
     slab.upload(stream);
-    stream.synchronize();
     Stream referenceStream = reference.device().defaultStream();
     referenceStream.upload(values, operand.on(false));
     referenceStream.synchronize();
@@ -650,7 +560,7 @@ public final class CaseContext {
    *
    * @param fault what the oracle found
    */
-  public void requireNoFault(java.util.Optional<String> fault) {
+  public void requireNoFault(Optional<String> fault) {
     require(fault.isEmpty(), fault.orElse(""));
   }
 

@@ -42,6 +42,14 @@ final class Slab {
     stream.synchronize();
   }
 
+  /** Gives one of the tensors other elements, for the next upload. */
+  void overwrite(Operand operand, HostTensor values) {
+    HostTensor changed = HostTensor.allocate(type, base.shape());
+    changed.segment().copyFrom(content.segment());
+    operand.scatter(values, changed);
+    content = changed;
+  }
+
   /** Puts back what was there before the last launch. */
   void restore(Stream stream) {
     stream.upload(before, base);
