@@ -10,26 +10,31 @@ import org.jspecify.annotations.Nullable;
  * asked for; those of experts without tokens are zeros. Immutable.
  */
 public final class MoeBackward {
+  /** The tensors that a call may leave out. */
+  private enum Option {
+    TOKEN_COUNT,
+    AUXILIARY_DLOGITS,
+    DX,
+    DLOGITS,
+    DGIVEN_WEIGHTS,
+    DROUTER_WEIGHT,
+    DROUTER_BIAS,
+    DGATE_UP,
+    DGATE,
+    DUP,
+    DDOWN,
+    DGATE_UP_BIAS,
+    DDOWN_BIAS,
+    DSHARED_GATE_UP,
+    DSHARED_DOWN,
+    DSHARED_GATE_WEIGHT
+  }
+
   private final MoeBinding weights;
   private final Tensor x;
   private final Tensor dy;
   private final MoeSaved saved;
-  private final @Nullable Tensor tokenCount;
-  private final @Nullable Tensor auxiliaryDlogits;
-  private final @Nullable Tensor dx;
-  private final @Nullable Tensor dlogits;
-  private final @Nullable Tensor dgivenWeights;
-  private final @Nullable Tensor drouterWeight;
-  private final @Nullable Tensor drouterBias;
-  private final @Nullable Tensor dgateUp;
-  private final @Nullable Tensor dgate;
-  private final @Nullable Tensor dup;
-  private final @Nullable Tensor ddown;
-  private final @Nullable Tensor dgateUpBias;
-  private final @Nullable Tensor ddownBias;
-  private final @Nullable Tensor dsharedGateUp;
-  private final @Nullable Tensor dsharedDown;
-  private final @Nullable Tensor dsharedGateWeight;
+  private final OptionalTensors<Option> options;
   private final boolean accumulate;
 
   private MoeBackward(
@@ -37,43 +42,13 @@ public final class MoeBackward {
       Tensor x,
       Tensor dy,
       MoeSaved saved,
-      @Nullable Tensor tokenCount,
-      @Nullable Tensor auxiliaryDlogits,
-      @Nullable Tensor dx,
-      @Nullable Tensor dlogits,
-      @Nullable Tensor dgivenWeights,
-      @Nullable Tensor drouterWeight,
-      @Nullable Tensor drouterBias,
-      @Nullable Tensor dgateUp,
-      @Nullable Tensor dgate,
-      @Nullable Tensor dup,
-      @Nullable Tensor ddown,
-      @Nullable Tensor dgateUpBias,
-      @Nullable Tensor ddownBias,
-      @Nullable Tensor dsharedGateUp,
-      @Nullable Tensor dsharedDown,
-      @Nullable Tensor dsharedGateWeight,
+      OptionalTensors<Option> options,
       boolean accumulate) {
     this.weights = requireNonNull(weights, "weights");
     this.x = requireNonNull(x, "x");
     this.dy = requireNonNull(dy, "dy");
     this.saved = requireNonNull(saved, "saved");
-    this.tokenCount = tokenCount;
-    this.auxiliaryDlogits = auxiliaryDlogits;
-    this.dx = dx;
-    this.dlogits = dlogits;
-    this.dgivenWeights = dgivenWeights;
-    this.drouterWeight = drouterWeight;
-    this.drouterBias = drouterBias;
-    this.dgateUp = dgateUp;
-    this.dgate = dgate;
-    this.dup = dup;
-    this.ddown = ddown;
-    this.dgateUpBias = dgateUpBias;
-    this.ddownBias = ddownBias;
-    this.dsharedGateUp = dsharedGateUp;
-    this.dsharedDown = dsharedDown;
-    this.dsharedGateWeight = dsharedGateWeight;
+    this.options = options;
     this.accumulate = accumulate;
   }
 
@@ -87,9 +62,7 @@ public final class MoeBackward {
    * @return arguments without options
    */
   public static MoeBackward of(MoeBinding weights, Tensor x, Tensor dy, MoeSaved saved) {
-    return new MoeBackward(
-        weights, x, dy, saved, null, null, null, null, null, null, null, null, null, null, null,
-        null, null, null, null, null, false);
+    return new MoeBackward(weights, x, dy, saved, OptionalTensors.none(Option.class), false);
   }
 
   /**
@@ -134,7 +107,7 @@ public final class MoeBackward {
    * @return [1] I32 on the device, as for forward; null if not given
    */
   public @Nullable Tensor tokenCount() {
-    return tokenCount;
+    return options.get(Option.TOKEN_COUNT);
   }
 
   /**
@@ -144,28 +117,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward tokenCount(@Nullable Tensor tokenCount) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.TOKEN_COUNT, tokenCount);
   }
 
   /**
@@ -175,7 +127,7 @@ public final class MoeBackward {
    *     if not given
    */
   public @Nullable Tensor auxiliaryDlogits() {
-    return auxiliaryDlogits;
+    return options.get(Option.AUXILIARY_DLOGITS);
   }
 
   /**
@@ -186,28 +138,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward auxiliaryDlogits(@Nullable Tensor auxiliaryDlogits) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.AUXILIARY_DLOGITS, auxiliaryDlogits);
   }
 
   /**
@@ -216,7 +147,7 @@ public final class MoeBackward {
    * @return [T, H] in the activation type, written; null if not given
    */
   public @Nullable Tensor dx() {
-    return dx;
+    return options.get(Option.DX);
   }
 
   /**
@@ -226,28 +157,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dx(@Nullable Tensor dx) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DX, dx);
   }
 
   /**
@@ -257,7 +167,7 @@ public final class MoeBackward {
    *     null if not given
    */
   public @Nullable Tensor dlogits() {
-    return dlogits;
+    return options.get(Option.DLOGITS);
   }
 
   /**
@@ -268,28 +178,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dlogits(@Nullable Tensor dlogits) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DLOGITS, dlogits);
   }
 
   /**
@@ -298,7 +187,7 @@ public final class MoeBackward {
    * @return [T, topK] F32, written, for Source.GIVEN; null if not given
    */
   public @Nullable Tensor dgivenWeights() {
-    return dgivenWeights;
+    return options.get(Option.DGIVEN_WEIGHTS);
   }
 
   /**
@@ -308,28 +197,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dgivenWeights(@Nullable Tensor dgivenWeights) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DGIVEN_WEIGHTS, dgivenWeights);
   }
 
   /**
@@ -338,7 +206,7 @@ public final class MoeBackward {
    * @return [E, H], written; null if not given
    */
   public @Nullable Tensor drouterWeight() {
-    return drouterWeight;
+    return options.get(Option.DROUTER_WEIGHT);
   }
 
   /**
@@ -348,28 +216,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward drouterWeight(@Nullable Tensor drouterWeight) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DROUTER_WEIGHT, drouterWeight);
   }
 
   /**
@@ -378,7 +225,7 @@ public final class MoeBackward {
    * @return [E], written; null if not given
    */
   public @Nullable Tensor drouterBias() {
-    return drouterBias;
+    return options.get(Option.DROUTER_BIAS);
   }
 
   /**
@@ -388,28 +235,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward drouterBias(@Nullable Tensor drouterBias) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DROUTER_BIAS, drouterBias);
   }
 
   /**
@@ -419,7 +245,7 @@ public final class MoeBackward {
    *     given
    */
   public @Nullable Tensor dgateUp() {
-    return dgateUp;
+    return options.get(Option.DGATE_UP);
   }
 
   /**
@@ -430,28 +256,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dgateUp(@Nullable Tensor dgateUp) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DGATE_UP, dgateUp);
   }
 
   /**
@@ -460,7 +265,7 @@ public final class MoeBackward {
    * @return [count, I, H], written, for layout SEPARATE; null if not given
    */
   public @Nullable Tensor dgate() {
-    return dgate;
+    return options.get(Option.DGATE);
   }
 
   /**
@@ -470,28 +275,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dgate(@Nullable Tensor dgate) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DGATE, dgate);
   }
 
   /**
@@ -500,7 +284,7 @@ public final class MoeBackward {
    * @return [count, I, H], written, for layout SEPARATE; null if not given
    */
   public @Nullable Tensor dup() {
-    return dup;
+    return options.get(Option.DUP);
   }
 
   /**
@@ -510,28 +294,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dup(@Nullable Tensor dup) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DUP, dup);
   }
 
   /**
@@ -540,7 +303,7 @@ public final class MoeBackward {
    * @return [count, H, I], written; null if not given
    */
   public @Nullable Tensor ddown() {
-    return ddown;
+    return options.get(Option.DDOWN);
   }
 
   /**
@@ -550,28 +313,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward ddown(@Nullable Tensor ddown) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DDOWN, ddown);
   }
 
   /**
@@ -580,7 +322,7 @@ public final class MoeBackward {
    * @return [count, 2I] laid out like the bias, written; null if not given
    */
   public @Nullable Tensor dgateUpBias() {
-    return dgateUpBias;
+    return options.get(Option.DGATE_UP_BIAS);
   }
 
   /**
@@ -590,28 +332,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dgateUpBias(@Nullable Tensor dgateUpBias) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DGATE_UP_BIAS, dgateUpBias);
   }
 
   /**
@@ -620,7 +341,7 @@ public final class MoeBackward {
    * @return [count, H], written; null if not given
    */
   public @Nullable Tensor ddownBias() {
-    return ddownBias;
+    return options.get(Option.DDOWN_BIAS);
   }
 
   /**
@@ -630,28 +351,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward ddownBias(@Nullable Tensor ddownBias) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DDOWN_BIAS, ddownBias);
   }
 
   /**
@@ -660,7 +360,7 @@ public final class MoeBackward {
    * @return [2Is, H] laid out like the weight, written; null if not given
    */
   public @Nullable Tensor dsharedGateUp() {
-    return dsharedGateUp;
+    return options.get(Option.DSHARED_GATE_UP);
   }
 
   /**
@@ -670,28 +370,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dsharedGateUp(@Nullable Tensor dsharedGateUp) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DSHARED_GATE_UP, dsharedGateUp);
   }
 
   /**
@@ -700,7 +379,7 @@ public final class MoeBackward {
    * @return [H, Is], written; null if not given
    */
   public @Nullable Tensor dsharedDown() {
-    return dsharedDown;
+    return options.get(Option.DSHARED_DOWN);
   }
 
   /**
@@ -710,28 +389,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dsharedDown(@Nullable Tensor dsharedDown) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DSHARED_DOWN, dsharedDown);
   }
 
   /**
@@ -740,7 +398,7 @@ public final class MoeBackward {
    * @return [1, H], written; null if not given
    */
   public @Nullable Tensor dsharedGateWeight() {
-    return dsharedGateWeight;
+    return options.get(Option.DSHARED_GATE_WEIGHT);
   }
 
   /**
@@ -750,28 +408,7 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward dsharedGateWeight(@Nullable Tensor dsharedGateWeight) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return with(Option.DSHARED_GATE_WEIGHT, dsharedGateWeight);
   }
 
   /**
@@ -790,27 +427,10 @@ public final class MoeBackward {
    * @return a copy with it
    */
   public MoeBackward accumulate(boolean accumulate) {
-    return new MoeBackward(
-        weights,
-        x,
-        dy,
-        saved,
-        tokenCount,
-        auxiliaryDlogits,
-        dx,
-        dlogits,
-        dgivenWeights,
-        drouterWeight,
-        drouterBias,
-        dgateUp,
-        dgate,
-        dup,
-        ddown,
-        dgateUpBias,
-        ddownBias,
-        dsharedGateUp,
-        dsharedDown,
-        dsharedGateWeight,
-        accumulate);
+    return new MoeBackward(weights, x, dy, saved, options, accumulate);
+  }
+
+  private MoeBackward with(Option option, @Nullable Tensor tensor) {
+    return new MoeBackward(weights, x, dy, saved, options.with(option, tensor), accumulate);
   }
 }

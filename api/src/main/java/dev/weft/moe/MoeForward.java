@@ -12,43 +12,34 @@ import org.jspecify.annotations.Nullable;
  * RouterSpec.Source}.
  */
 public final class MoeForward {
+  /** The tensors that a call may leave out. */
+  private enum Option {
+    GIVEN_LOGITS,
+    GIVEN_IDS,
+    GIVEN_WEIGHTS,
+    TOKEN_COUNT,
+    IDS,
+    ROUTING_WEIGHTS,
+    LOGITS,
+    COUNTS
+  }
+
   private final MoeBinding weights;
   private final Tensor x;
   private final Tensor y;
-  private final @Nullable Tensor givenLogits;
-  private final @Nullable Tensor givenIds;
-  private final @Nullable Tensor givenWeights;
-  private final @Nullable Tensor tokenCount;
-  private final @Nullable Tensor ids;
-  private final @Nullable Tensor routingWeights;
-  private final @Nullable Tensor logits;
-  private final @Nullable Tensor counts;
+  private final OptionalTensors<Option> options;
   private final @Nullable MoeSaved saved;
 
   private MoeForward(
       MoeBinding weights,
       Tensor x,
       Tensor y,
-      @Nullable Tensor givenLogits,
-      @Nullable Tensor givenIds,
-      @Nullable Tensor givenWeights,
-      @Nullable Tensor tokenCount,
-      @Nullable Tensor ids,
-      @Nullable Tensor routingWeights,
-      @Nullable Tensor logits,
-      @Nullable Tensor counts,
+      OptionalTensors<Option> options,
       @Nullable MoeSaved saved) {
     this.weights = requireNonNull(weights, "weights");
     this.x = requireNonNull(x, "x");
     this.y = requireNonNull(y, "y");
-    this.givenLogits = givenLogits;
-    this.givenIds = givenIds;
-    this.givenWeights = givenWeights;
-    this.tokenCount = tokenCount;
-    this.ids = ids;
-    this.routingWeights = routingWeights;
-    this.logits = logits;
-    this.counts = counts;
+    this.options = options;
     this.saved = saved;
   }
 
@@ -61,7 +52,7 @@ public final class MoeForward {
    * @return arguments without options
    */
   public static MoeForward of(MoeBinding weights, Tensor x, Tensor y) {
-    return new MoeForward(weights, x, y, null, null, null, null, null, null, null, null, null);
+    return new MoeForward(weights, x, y, OptionalTensors.none(Option.class), null);
   }
 
   /**
@@ -97,7 +88,7 @@ public final class MoeForward {
    * @return [T, E] F32, read with Source.LOGITS; null if not given
    */
   public @Nullable Tensor givenLogits() {
-    return givenLogits;
+    return options.get(Option.GIVEN_LOGITS);
   }
 
   /**
@@ -107,19 +98,7 @@ public final class MoeForward {
    * @return a copy with it
    */
   public MoeForward givenLogits(@Nullable Tensor givenLogits) {
-    return new MoeForward(
-        weights,
-        x,
-        y,
-        givenLogits,
-        givenIds,
-        givenWeights,
-        tokenCount,
-        ids,
-        routingWeights,
-        logits,
-        counts,
-        saved);
+    return with(Option.GIVEN_LOGITS, givenLogits);
   }
 
   /**
@@ -128,7 +107,7 @@ public final class MoeForward {
    * @return [T, topK] I32, read with Source.GIVEN; outside [0, E) skips the slot; null if not given
    */
   public @Nullable Tensor givenIds() {
-    return givenIds;
+    return options.get(Option.GIVEN_IDS);
   }
 
   /**
@@ -139,19 +118,7 @@ public final class MoeForward {
    * @return a copy with it
    */
   public MoeForward givenIds(@Nullable Tensor givenIds) {
-    return new MoeForward(
-        weights,
-        x,
-        y,
-        givenLogits,
-        givenIds,
-        givenWeights,
-        tokenCount,
-        ids,
-        routingWeights,
-        logits,
-        counts,
-        saved);
+    return with(Option.GIVEN_IDS, givenIds);
   }
 
   /**
@@ -160,7 +127,7 @@ public final class MoeForward {
    * @return [T, topK] F32, read with Source.GIVEN and used as they are; null if not given
    */
   public @Nullable Tensor givenWeights() {
-    return givenWeights;
+    return options.get(Option.GIVEN_WEIGHTS);
   }
 
   /**
@@ -171,19 +138,7 @@ public final class MoeForward {
    * @return a copy with it
    */
   public MoeForward givenWeights(@Nullable Tensor givenWeights) {
-    return new MoeForward(
-        weights,
-        x,
-        y,
-        givenLogits,
-        givenIds,
-        givenWeights,
-        tokenCount,
-        ids,
-        routingWeights,
-        logits,
-        counts,
-        saved);
+    return with(Option.GIVEN_WEIGHTS, givenWeights);
   }
 
   /**
@@ -192,7 +147,7 @@ public final class MoeForward {
    * @return [1] I32 on the device: rows from it on are padding; null if not given
    */
   public @Nullable Tensor tokenCount() {
-    return tokenCount;
+    return options.get(Option.TOKEN_COUNT);
   }
 
   /**
@@ -202,19 +157,7 @@ public final class MoeForward {
    * @return a copy with it
    */
   public MoeForward tokenCount(@Nullable Tensor tokenCount) {
-    return new MoeForward(
-        weights,
-        x,
-        y,
-        givenLogits,
-        givenIds,
-        givenWeights,
-        tokenCount,
-        ids,
-        routingWeights,
-        logits,
-        counts,
-        saved);
+    return with(Option.TOKEN_COUNT, tokenCount);
   }
 
   /**
@@ -223,7 +166,7 @@ public final class MoeForward {
    * @return [T, topK] I32, written: experts by falling key; null if not given
    */
   public @Nullable Tensor ids() {
-    return ids;
+    return options.get(Option.IDS);
   }
 
   /**
@@ -233,19 +176,7 @@ public final class MoeForward {
    * @return a copy with it
    */
   public MoeForward ids(@Nullable Tensor ids) {
-    return new MoeForward(
-        weights,
-        x,
-        y,
-        givenLogits,
-        givenIds,
-        givenWeights,
-        tokenCount,
-        ids,
-        routingWeights,
-        logits,
-        counts,
-        saved);
+    return with(Option.IDS, ids);
   }
 
   /**
@@ -254,7 +185,7 @@ public final class MoeForward {
    * @return [T, topK] F32, written; null if not given
    */
   public @Nullable Tensor routingWeights() {
-    return routingWeights;
+    return options.get(Option.ROUTING_WEIGHTS);
   }
 
   /**
@@ -264,19 +195,7 @@ public final class MoeForward {
    * @return a copy with it
    */
   public MoeForward routingWeights(@Nullable Tensor routingWeights) {
-    return new MoeForward(
-        weights,
-        x,
-        y,
-        givenLogits,
-        givenIds,
-        givenWeights,
-        tokenCount,
-        ids,
-        routingWeights,
-        logits,
-        counts,
-        saved);
+    return with(Option.ROUTING_WEIGHTS, routingWeights);
   }
 
   /**
@@ -285,7 +204,7 @@ public final class MoeForward {
    * @return [T, E] F32, written; null if not given
    */
   public @Nullable Tensor logits() {
-    return logits;
+    return options.get(Option.LOGITS);
   }
 
   /**
@@ -295,19 +214,7 @@ public final class MoeForward {
    * @return a copy with it
    */
   public MoeForward logits(@Nullable Tensor logits) {
-    return new MoeForward(
-        weights,
-        x,
-        y,
-        givenLogits,
-        givenIds,
-        givenWeights,
-        tokenCount,
-        ids,
-        routingWeights,
-        logits,
-        counts,
-        saved);
+    return with(Option.LOGITS, logits);
   }
 
   /**
@@ -316,7 +223,7 @@ public final class MoeForward {
    * @return [E] I32, written: slots of each expert, all of [0, E); null if not given
    */
   public @Nullable Tensor counts() {
-    return counts;
+    return options.get(Option.COUNTS);
   }
 
   /**
@@ -326,19 +233,7 @@ public final class MoeForward {
    * @return a copy with it
    */
   public MoeForward counts(@Nullable Tensor counts) {
-    return new MoeForward(
-        weights,
-        x,
-        y,
-        givenLogits,
-        givenIds,
-        givenWeights,
-        tokenCount,
-        ids,
-        routingWeights,
-        logits,
-        counts,
-        saved);
+    return with(Option.COUNTS, counts);
   }
 
   /**
@@ -357,18 +252,10 @@ public final class MoeForward {
    * @return a copy with it
    */
   public MoeForward saved(@Nullable MoeSaved saved) {
-    return new MoeForward(
-        weights,
-        x,
-        y,
-        givenLogits,
-        givenIds,
-        givenWeights,
-        tokenCount,
-        ids,
-        routingWeights,
-        logits,
-        counts,
-        saved);
+    return new MoeForward(weights, x, y, options, saved);
+  }
+
+  private MoeForward with(Option option, @Nullable Tensor tensor) {
+    return new MoeForward(weights, x, y, options.with(option, tensor), saved);
   }
 }

@@ -11,44 +11,27 @@ import org.jspecify.annotations.Nullable;
  * Immutable.
  */
 public final class MoeWeights {
-  private final Tensor down;
-  private final @Nullable Tensor gateUp;
-  private final @Nullable Tensor gate;
-  private final @Nullable Tensor up;
-  private final @Nullable Tensor gateUpBias;
-  private final @Nullable Tensor downBias;
-  private final @Nullable Tensor routerWeight;
-  private final @Nullable Tensor routerBias;
-  private final @Nullable Tensor correctionBias;
-  private final @Nullable Tensor sharedGateUp;
-  private final @Nullable Tensor sharedDown;
-  private final @Nullable Tensor sharedGateWeight;
+  /** The tensors that not every mixture has. */
+  private enum Option {
+    GATE_UP,
+    GATE,
+    UP,
+    GATE_UP_BIAS,
+    DOWN_BIAS,
+    ROUTER_WEIGHT,
+    ROUTER_BIAS,
+    CORRECTION_BIAS,
+    SHARED_GATE_UP,
+    SHARED_DOWN,
+    SHARED_GATE_WEIGHT
+  }
 
-  private MoeWeights(
-      Tensor down,
-      @Nullable Tensor gateUp,
-      @Nullable Tensor gate,
-      @Nullable Tensor up,
-      @Nullable Tensor gateUpBias,
-      @Nullable Tensor downBias,
-      @Nullable Tensor routerWeight,
-      @Nullable Tensor routerBias,
-      @Nullable Tensor correctionBias,
-      @Nullable Tensor sharedGateUp,
-      @Nullable Tensor sharedDown,
-      @Nullable Tensor sharedGateWeight) {
+  private final Tensor down;
+  private final OptionalTensors<Option> options;
+
+  private MoeWeights(Tensor down, OptionalTensors<Option> options) {
     this.down = requireNonNull(down, "down");
-    this.gateUp = gateUp;
-    this.gate = gate;
-    this.up = up;
-    this.gateUpBias = gateUpBias;
-    this.downBias = downBias;
-    this.routerWeight = routerWeight;
-    this.routerBias = routerBias;
-    this.correctionBias = correctionBias;
-    this.sharedGateUp = sharedGateUp;
-    this.sharedDown = sharedDown;
-    this.sharedGateWeight = sharedGateWeight;
+    this.options = options;
   }
 
   /**
@@ -58,7 +41,7 @@ public final class MoeWeights {
    * @return arguments without options
    */
   public static MoeWeights of(Tensor down) {
-    return new MoeWeights(down, null, null, null, null, null, null, null, null, null, null, null);
+    return new MoeWeights(down, OptionalTensors.none(Option.class));
   }
 
   /**
@@ -77,7 +60,7 @@ public final class MoeWeights {
    *     up; null if not given
    */
   public @Nullable Tensor gateUp() {
-    return gateUp;
+    return options.get(Option.GATE_UP);
   }
 
   /**
@@ -88,19 +71,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights gateUp(@Nullable Tensor gateUp) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.GATE_UP, gateUp);
   }
 
   /**
@@ -109,7 +80,7 @@ public final class MoeWeights {
    * @return [count, I, H], for layout SEPARATE; null if not given
    */
   public @Nullable Tensor gate() {
-    return gate;
+    return options.get(Option.GATE);
   }
 
   /**
@@ -119,19 +90,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights gate(@Nullable Tensor gate) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.GATE, gate);
   }
 
   /**
@@ -140,7 +99,7 @@ public final class MoeWeights {
    * @return [count, I, H], for layout SEPARATE; null if not given
    */
   public @Nullable Tensor up() {
-    return up;
+    return options.get(Option.UP);
   }
 
   /**
@@ -150,19 +109,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights up(@Nullable Tensor up) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.UP, up);
   }
 
   /**
@@ -172,7 +119,7 @@ public final class MoeWeights {
    *     given
    */
   public @Nullable Tensor gateUpBias() {
-    return gateUpBias;
+    return options.get(Option.GATE_UP_BIAS);
   }
 
   /**
@@ -183,19 +130,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights gateUpBias(@Nullable Tensor gateUpBias) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.GATE_UP_BIAS, gateUpBias);
   }
 
   /**
@@ -204,7 +139,7 @@ public final class MoeWeights {
    * @return [count, H]; null if not given
    */
   public @Nullable Tensor downBias() {
-    return downBias;
+    return options.get(Option.DOWN_BIAS);
   }
 
   /**
@@ -214,19 +149,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights downBias(@Nullable Tensor downBias) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.DOWN_BIAS, downBias);
   }
 
   /**
@@ -235,7 +158,7 @@ public final class MoeWeights {
    * @return [E, H] in the router type; null if not given
    */
   public @Nullable Tensor routerWeight() {
-    return routerWeight;
+    return options.get(Option.ROUTER_WEIGHT);
   }
 
   /**
@@ -245,19 +168,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights routerWeight(@Nullable Tensor routerWeight) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.ROUTER_WEIGHT, routerWeight);
   }
 
   /**
@@ -266,7 +177,7 @@ public final class MoeWeights {
    * @return [E] in the router type; null if not given
    */
   public @Nullable Tensor routerBias() {
-    return routerBias;
+    return options.get(Option.ROUTER_BIAS);
   }
 
   /**
@@ -276,19 +187,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights routerBias(@Nullable Tensor routerBias) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.ROUTER_BIAS, routerBias);
   }
 
   /**
@@ -297,7 +196,7 @@ public final class MoeWeights {
    * @return [E] F32, added to scores for selection only; null if not given
    */
   public @Nullable Tensor correctionBias() {
-    return correctionBias;
+    return options.get(Option.CORRECTION_BIAS);
   }
 
   /**
@@ -307,19 +206,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights correctionBias(@Nullable Tensor correctionBias) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.CORRECTION_BIAS, correctionBias);
   }
 
   /**
@@ -329,7 +216,7 @@ public final class MoeWeights {
    *     given
    */
   public @Nullable Tensor sharedGateUp() {
-    return sharedGateUp;
+    return options.get(Option.SHARED_GATE_UP);
   }
 
   /**
@@ -340,19 +227,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights sharedGateUp(@Nullable Tensor sharedGateUp) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.SHARED_GATE_UP, sharedGateUp);
   }
 
   /**
@@ -361,7 +236,7 @@ public final class MoeWeights {
    * @return [H, Is]; null if not given
    */
   public @Nullable Tensor sharedDown() {
-    return sharedDown;
+    return options.get(Option.SHARED_DOWN);
   }
 
   /**
@@ -371,19 +246,7 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights sharedDown(@Nullable Tensor sharedDown) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.SHARED_DOWN, sharedDown);
   }
 
   /**
@@ -393,7 +256,7 @@ public final class MoeWeights {
    *     given
    */
   public @Nullable Tensor sharedGateWeight() {
-    return sharedGateWeight;
+    return options.get(Option.SHARED_GATE_WEIGHT);
   }
 
   /**
@@ -404,18 +267,10 @@ public final class MoeWeights {
    * @return a copy with it
    */
   public MoeWeights sharedGateWeight(@Nullable Tensor sharedGateWeight) {
-    return new MoeWeights(
-        down,
-        gateUp,
-        gate,
-        up,
-        gateUpBias,
-        downBias,
-        routerWeight,
-        routerBias,
-        correctionBias,
-        sharedGateUp,
-        sharedDown,
-        sharedGateWeight);
+    return with(Option.SHARED_GATE_WEIGHT, sharedGateWeight);
+  }
+
+  private MoeWeights with(Option option, @Nullable Tensor tensor) {
+    return new MoeWeights(down, options.with(option, tensor));
   }
 }
