@@ -2,12 +2,9 @@ package dev.weft;
 
 import dev.weft.spi.BackendEvent;
 import dev.weft.spi.BackendGraph;
-import dev.weft.spi.BackendHostMemory;
 import dev.weft.spi.BackendStream;
 import dev.weft.spi.LaunchContext;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -38,6 +35,7 @@ public final class Stream implements AutoCloseable {
   private final LaunchLog log = new LaunchLog();
   private final HostCopies hostCopies = new HostCopies();
   private final Scratch scratch = new Scratch(this);
+  private final Transfers transfers;
   private final Set<Lifetime> keptForCaller = new LinkedHashSet<>();
   private volatile long launched;
   private volatile long completed;
@@ -66,6 +64,7 @@ public final class Stream implements AutoCloseable {
     this.device = device;
     this.backend = backend;
     this.name = name;
+    this.transfers = new Transfers(this, hostCopies);
   }
 
   /**
@@ -96,40 +95,7 @@ public final class Stream implements AutoCloseable {
    *     stream captures it: nobody would know when the staging memory is free
    */
   public void upload(HostTensor source, Tensor target) {
-    checkSame("upload", source.dataType(), source.shape(), target);
-    if (source.elements() == 0) {
-      return;
-    }
-    locked(() -> {
-      MemorySegment segment = source.segment();
-      if (isReachable(segment)) {
-        enqueueUpload(segment, target, List.of(target.lifetime()));
-        return;
-      }
-      if (capture == null && isCapturing()) {
-        throw new IllegalStateException(
-            "upload: " + name + " is being captured by its owner; give a shared native segment");
-      }
-      BackendHostMemory staged = device.hostMemory(segment.byteSize());
-      Lifetime staging = device.internalLifetime("staging memory", staged::close);
-      try {
-        MemorySegment from = staged.segment().asSlice(0, segment.byteSize()).copyFrom(segment);
-        enqueueUpload(from, target, List.of(target.lifetime(), staging));
-      } finally {
-        staging.close();
-      }
-    });
-  }
-
-  private void enqueueUpload(MemorySegment from, Tensor target, List<Lifetime> lifetimes) {
-    enqueue(
-        "upload",
-        lifetimes,
-        () ->
-            StridedRuns.forEach(
-                target,
-                (offset, hostOffset, bytes) ->
-                    backend.upload(from.asSlice(hostOffset, bytes), target.memory(), offset)));
+    transfers.upload(source, target);
   }
 
   /**
@@ -142,47 +108,7 @@ public final class Stream implements AutoCloseable {
    * @throws IllegalStateException for a heap or confined segment while capturing a graph
    */
   public void download(Tensor source, HostTensor target) {
-    checkSame("download", target.dataType(), target.shape(), source);
-    MemorySegment segment = target.segment();
-    if (segment.isReadOnly()) {
-      throw new IllegalArgumentException(
-          "download: target: expected a writable segment, but " + target + " is read-only");
-    }
-    if (target.elements() == 0) {
-      return;
-    }
-    locked(() -> {
-      if (isReachable(segment)) {
-        enqueue("download", List.of(source.lifetime()), () -> enqueueDownload(source, segment));
-        return;
-      }
-      if (isCapturing()) {
-        throw new IllegalStateException(
-            "download: a graph can only fill shared native memory; give such a segment");
-      }
-      BackendHostMemory staged = device.hostMemory(segment.byteSize());
-      Lifetime staging = device.internalLifetime("staging memory", staged::close);
-      try {
-        MemorySegment into = staged.segment().asSlice(0, segment.byteSize());
-        enqueue(
-            "download",
-            List.of(source.lifetime(), staging),
-            () -> {
-              enqueueDownload(source, into);
-              hostCopies.add(launched, into, segment, staging);
-            });
-      } catch (Throwable t) {
-        staging.close();
-        throw t;
-      }
-    });
-  }
-
-  private void enqueueDownload(Tensor source, MemorySegment into) {
-    StridedRuns.forEach(
-        source,
-        (offset, hostOffset, bytes) ->
-            backend.download(source.memory(), offset, into.asSlice(hostOffset, bytes)));
+    transfers.download(source, target);
   }
 
   /**
@@ -195,31 +121,7 @@ public final class Stream implements AutoCloseable {
    * @throws IllegalStateException for a copy between devices while capturing a graph
    */
   public void copy(Tensor source, Tensor target) {
-    checkSame("copy", source.dataType(), source.shape(), target);
-    source.checkOpen("source");
-    if (source.device() != device) {
-      locked(() -> refuseWhileCapturing("copy between devices"));
-      upload(source.download(), target);
-      synchronize();
-      return;
-    }
-    if (source.mayOverlap(target)) {
-      throw new IllegalArgumentException(
-          "copy: source " + source + " and target " + target + " overlap; copy through a third");
-    }
-    if (source.elements() == 0) {
-      return;
-    }
-    locked(() ->
-        enqueue(
-            "copy",
-            List.of(source.lifetime(), target.lifetime()),
-            () ->
-                StridedRuns.forEachPair(
-                    source,
-                    target,
-                    (from, to, bytes) ->
-                        backend.copy(source.memory(), from, target.memory(), to, bytes))));
+    transfers.copy(source, target);
   }
 
   /**
@@ -238,19 +140,7 @@ public final class Stream implements AutoCloseable {
    * @param value the byte; 0xff makes every floating element a NaN
    */
   public void fill(Tensor target, byte value) {
-    checkTensor("fill", "target", target);
-    if (target.elements() == 0) {
-      return;
-    }
-    locked(() ->
-        enqueue(
-            "fill",
-            List.of(target.lifetime()),
-            () ->
-                StridedRuns.forEach(
-                    target,
-                    (offset, hostOffset, bytes) ->
-                        backend.fill(target.memory(), offset, bytes, value))));
+    transfers.fill(target, value);
   }
 
   /**
@@ -620,6 +510,13 @@ public final class Stream implements AutoCloseable {
     return capture != null || backend.isCapturedByCaller();
   }
 
+  /**
+   * Whether a stream of the caller's is being captured by the caller. For those who hold the lock.
+   */
+  boolean isCapturedByOwner() {
+    return capture == null && backend.isCapturedByCaller();
+  }
+
   boolean isClosed() {
     return closed;
   }
@@ -678,7 +575,8 @@ public final class Stream implements AutoCloseable {
         e);
   }
 
-  private void locked(Runnable action) {
+  /** Does something in its turn, on a stream that can be used. */
+  void locked(Runnable action) {
     lock();
     try {
       checkUsable();
@@ -689,7 +587,7 @@ public final class Stream implements AutoCloseable {
   }
 
   /** Enqueues under the lock, noting what is used. */
-  private void enqueue(String what, Collection<Lifetime> lifetimes, Runnable action) {
+  void enqueue(String what, Collection<Lifetime> lifetimes, Runnable action) {
     Capture recording = capture;
     if (recording != null) {
       lifetimes.forEach(recording::keep);
@@ -717,7 +615,7 @@ public final class Stream implements AutoCloseable {
     }
   }
 
-  private void refuseWhileCapturing(String call) {
+  void refuseWhileCapturing(String call) {
     if (isCapturing()) {
       throw new IllegalStateException(
           call + ": not possible while " + name + " is being captured; do it before or after");
@@ -731,7 +629,7 @@ public final class Stream implements AutoCloseable {
     }
   }
 
-  private void checkTensor(String call, String tensorName, Tensor tensor) {
+  void checkTensor(String call, String tensorName, Tensor tensor) {
     tensor.checkOpen(tensorName);
     if (tensor.device() != device) {
       throw new IllegalArgumentException(
@@ -744,24 +642,5 @@ public final class Stream implements AutoCloseable {
               + device.info().selector()
               + "; Stream.copy crosses devices");
     }
-  }
-
-  private void checkSame(String call, DataType type, long[] shape, Tensor tensor) {
-    checkTensor(call, "the tensor", tensor);
-    if (type != tensor.dataType() || !Arrays.equals(shape, tensor.shape())) {
-      throw new IllegalArgumentException(
-          call
-              + ": expected the type and shape of the device's "
-              + tensor
-              + ", but was "
-              + type.text()
-              + Arrays.toString(shape));
-    }
-  }
-
-  /** Tells whether a device, and the threads of its backend, can reach a segment. */
-  private static boolean isReachable(MemorySegment segment) {
-    // Any thread but this one stands for the backend's.
-    return segment.isNative() && segment.isAccessibleBy(Thread.ofVirtual().unstarted(() -> {}));
   }
 }
