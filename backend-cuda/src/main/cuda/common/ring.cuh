@@ -135,6 +135,17 @@ struct RowsInRing {
     for (int u = 0; u < kDepth; u++) fetch(from, first + u * kStride, row + u < limit);
   }
 
+  __device__ __forceinline__ uint32_t after(uint32_t slot) const { return slot == first + (kDepth - 1) * kStride ? first : slot + kStride; }
+
+  // The first tensor's oldest rows, which stay.
+  template <int kRows>
+  __device__ __forceinline__ void look(Row<E, V> (&rows)[kRows]) const {
+    awaitCopyGroups<kDepth - kRows>();
+    uint32_t slot = at;
+#pragma unroll
+    for (int j = 0; j < kRows; j++, slot = after(slot)) rows[j] = sharedRow<E, V>(slot);
+  }
+
   // The oldest rows, t .. t + kRows; sets out for those kDepth later that lie before `limit`.
   template <int kRows>
   __device__ __forceinline__ void take(Row<E, V> (&taken)[kRows][kTensors], const Column (&from)[kTensors], int t, int limit) {
@@ -143,7 +154,7 @@ struct RowsInRing {
 #pragma unroll
     for (int j = 0; j < kRows; j++) {
       slots[j] = at;
-      at = at == first + (kDepth - 1) * kStride ? first : at + kStride;
+      at = after(at);
 #pragma unroll
       for (int n = 0; n < kTensors; n++) taken[j][n] = sharedRow<E, V>(slots[j] + n * kTensor);
     }

@@ -9,7 +9,7 @@
 // Work. As the forward pass: a thread owns V channels and walks a tile of tokens once, ascending, with windows
 // of W-1 rows of x and of g; d[e] is complete W-1 rows later, so a tile computes g for W-1 rows past its end.
 // A tile owns the tokens that it holds and the dinitial of the sequences that start in it; no two write the
-// same value. The sums of a tile go to `partial`, and conv1d_reduce adds tiles in ascending order, so that
+// same value. The sums of a tile go to `partial`, and conv1d_reduce adds the tiles always in the same order, so that
 // results do not depend on scheduling. Tiles are long, a few per multiprocessor: partials stay small.
 #pragma once
 #include "../common/ring.cuh"

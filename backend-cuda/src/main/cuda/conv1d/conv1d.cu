@@ -110,24 +110,33 @@ struct ReduceArguments {  // as Conv1dArguments.java writes it
   int tiles, width, channels, columns, type, accumulate;
 };
 
-// One thread for each gradient: adds the tiles in ascending order. Launched to overlap the pass that writes them.
+// Four threads for each gradient: each adds a quarter of the tiles in ascending order, then they add up, always in the same
+// way. A warp has eight channels, so that its loads are of whole sectors. Launched to overlap the pass that writes the
+// tiles; fewer loads one after another than with a thread for each, and less code, which comes from memory too.
 extern "C" __global__ void __launch_bounds__(kThreads) conv1d_reduce(const __grid_constant__ ReduceArguments a) {
-  int k = blockIdx.x / a.columns, c = (blockIdx.x % a.columns) * blockDim.x + threadIdx.x;
-  bool weight = k < a.width;
+  constexpr int kParts = 4, kChannels = 32 / kParts, kAtOnce = 6;  // loads on their way together
+  int part = threadIdx.x % 32 / kChannels, warp = threadIdx.x / 32;
+  int k = blockIdx.x / a.columns, c = (blockIdx.x % a.columns) * (blockDim.x / kParts) + warp * kChannels + threadIdx.x % kChannels;
+  bool weight = k < a.width, live = c < a.channels;
   void* target = weight ? a.dweight : a.dbias;
-  if (c >= a.channels || !target) return;
+  if (!target) return;
+  int each = (a.tiles + kParts - 1) / kParts, first = part * each, last = live ? min(first + each, a.tiles) : 0;
   const float* p = a.partial + k * a.pitch + c;
-  i64 stride = (a.width + 1) * a.pitch, at = weight ? c * a.dweightPitch + k : c;
+  i64 stride = (a.width + 1) * a.pitch;
   wait_for_predecessor();
   float sum = 0;
-  constexpr int kAtOnce = 24;  // loads on their way together
-  for (int i = 0; i < a.tiles; i += kAtOnce) {
+#pragma unroll 1
+  for (int i = first; i < last; i += kAtOnce) {
     float v[kAtOnce];
 #pragma unroll
-    for (int u = 0; u < kAtOnce; u++) v[u] = i + u < a.tiles ? p[(i + u) * stride] : 0;
+    for (int u = 0; u < kAtOnce; u++) v[u] = i + u < last ? p[(i + u) * stride] : 0;
 #pragma unroll
     for (int u = 0; u < kAtOnce; u++) sum += v[u];
   }
+#pragma unroll
+  for (int lanes = kChannels; lanes < 32; lanes *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
+  if (part > 0 || !live) return;
+  i64 at = weight ? c * a.dweightPitch + k : c;
   Row<Any, 1> row;
   if (a.accumulate) {
     row.load<false>(target, at, a.type);

@@ -60,33 +60,31 @@ struct Forward {
   const ForwardArguments& a;
   int c;
 
-  // What a sequence has of the states.
+  // What a sequence has of the states, as the caller gave it: nothing waits for the loads before it is looked at.
   struct Owned {
-    int slot;      // -1: skipped
-    int isFilled;  // whether it holds an initial state
+    int slot, isFilled;
   };
 
   __device__ __forceinline__ Owned ownedBy(int s) const {
-    Owned owned{-1, 0};
-    if (a.cacheIndices) {
-      int slot = __ldg(a.cacheIndices + s);
-      owned.isFilled = __ldg(a.hasInitial + s);
-      owned.slot = slot == a.padSlot || slot < 0 || slot >= a.slots ? -1 : slot;
-    }
-    return owned;
+    return a.cacheIndices ? Owned{__ldg(a.cacheIndices + s), __ldg(a.hasInitial + s)} : Owned{-1, 0};
+  }
+
+  // The slot, or -1 if the sequence is skipped.
+  __device__ __forceinline__ i64 slotOf(const Owned& owned) const {
+    return owned.slot == a.padSlot || owned.slot < 0 || owned.slot >= a.slots ? -1 : owned.slot;
   }
 
   __device__ __forceinline__ static Owned ofLane(const Owned& owned, int lane) {
     return {__shfl_sync(0xffffffffu, owned.slot, lane), __shfl_sync(0xffffffffu, owned.isFilled, lane)};
   }
 
-  __device__ __forceinline__ void history(int s, const Owned& owned, Row<E, V> (&h)[W - 1]) const {
+  __device__ __forceinline__ void history(int s, const Owned& owned, i64 slot, Row<E, V> (&h)[W - 1]) const {
     if (!owned.isFilled) {
 #pragma unroll
       for (int j = 0; j < W - 1; j++) h[j].zero();
       return;
     }
-    Columns<E, W, V> columns(a.states, owned.slot, c, a.stateType);
+    Columns<E, W, V> columns(a.states, slot, c, a.stateType);
     if (a.positions) {
       i64 n = __ldg(a.positions + s);
 #pragma unroll
@@ -103,9 +101,9 @@ struct Forward {
   }
 
   // Writes what a sequence of tokens [start, end) leaves behind; h is what it started from.
-  __device__ __forceinline__ void keep(int s, const Owned& owned, int start, int end, const Row<E, V> (&h)[W - 1]) const {
+  __device__ __forceinline__ void keep(int s, const Owned& owned, i64 slot, int start, int end, const Row<E, V> (&h)[W - 1]) const {
     int length = end - start, size = a.stateColumns;
-    Columns<E, W, V> columns(a.states, owned.slot, c, a.stateType);
+    Columns<E, W, V> columns(a.states, slot, c, a.stateType);
     if (a.positions) {
       i64 n = __ldg(a.positions + s);
       for (int i = max(0, length - size); i < length; i++) columns.put(ringColumn(n + i, size), stateRow(start + i));
@@ -140,6 +138,21 @@ struct Forward {
     }
   }
 
+  // The same for fewer than W-1 tokens, which are the ring's oldest rows.
+  __device__ __forceinline__ void keepShort(const Ahead& ahead, i64 slot, int length, const Row<E, V> (&h)[W - 1]) const {
+    Row<E, V> last[W - 1];
+#pragma unroll
+    for (int j = 0; j < W - 1; j++) last[j] = h[j];
+    if constexpr (kRing && W > 2) {
+      Row<E, V> rows[W - 2];
+      ahead.look(rows);
+#pragma unroll
+      for (int i = 0; i < W - 2; i++)
+        if (i < length) append<E, W, V>(last, rows[i]);
+    }
+    Columns<E, W, V>(a.states, slot, c, a.stateType).putAll(last);
+  }
+
   __device__ __forceinline__ void putInitial(int s, const Row<E, V> (&h)[W - 1]) const {
     Columns<E, W, V>(a.initialOut, s, c, a.stateType).putAll(h);
   }
@@ -151,8 +164,9 @@ struct Forward {
       if (q.start(s) < q.end(s)) continue;
       Row<E, V> h[W - 1];
       Owned owned = ownedBy(s);
-      if (owned.slot >= 0) {
-        history(s, owned, h);
+      i64 slot = slotOf(owned);
+      if (slot >= 0) {
+        history(s, owned, slot, h);
       } else {
 #pragma unroll
         for (int j = 0; j < W - 1; j++) h[j].zero();
@@ -245,17 +259,19 @@ struct Forward {
 #pragma unroll 1
       for (int i = begin; i < end; i++) {
         Owned owned = ofLane(lanes, i);
-        if (owned.slot >= 0 && owned.isFilled) states.fetch(places + (i - begin) * Shared::kBytes, owned.slot);
+        i64 slot = slotOf(owned);
+        if (slot >= 0 && owned.isFilled) states.fetch(places + (i - begin) * Shared::kBytes, slot);
       }
       awaitCopies();
       __syncwarp();
 #pragma unroll 1
       for (int i = begin; i < end; i++, row += kStride) {
         Owned owned = ofLane(lanes, i);
+        i64 slot = slotOf(owned);
         uint32_t place = places + (i - begin) * Shared::kBytes;
         Row<E, V> result;
         result.zero();
-        if (owned.slot >= 0 && live) {
+        if (slot >= 0 && live) {
           Row<E, V> columns[W - 1];
           if (owned.isFilled) {
             states.get(place, columns);
@@ -269,7 +285,7 @@ struct Forward {
         if (live) result.store(out, 0, a.xType);
         out += a.outPitch * E::kBytes;
         __syncwarp();
-        if (owned.slot >= 0) states.store(place, owned.slot);
+        if (slot >= 0) states.store(place, slot);
       }
       __syncwarp();
     }
@@ -280,7 +296,8 @@ struct Forward {
   __device__ __forceinline__ bool segment(const Taps<W, V>& taps, Ahead& ahead, const Column (&x)[1], int limit, int s, const Owned& owned, int start, int end, int t, int stop, bool first) const {
     float window[W - 1][V];
     bool keepLater = false;
-    if (a.cacheIndices && owned.slot < 0) {
+    i64 slot = slotOf(owned);
+    if (a.cacheIndices && slot < 0) {
       Row<E, V> none;
       none.zero();
       if (t == start && a.initialOut.base) {
@@ -295,15 +312,18 @@ struct Forward {
     if (t == start) {
       if (a.cacheIndices) {
         Row<E, V> h[W - 1];
-        history(s, owned, h);
+        history(s, owned, slot, h);
 #pragma unroll
         for (int j = 0; j < W - 1; j++) h[j].widen(window[j], a.stateType);
         if (a.initialOut.base) putInitial(s, h);
-        keepLater = kRing && !a.positions && a.stateColumns == W - 1 && end - start >= W - 1;
+        bool usual = kRing && !a.positions && a.stateColumns == W - 1;
+        keepLater = usual && end - start >= W - 1;
         if (keepLater) {
           fetchLast(end);
+        } else if (usual) {
+          keepShort(ahead, slot, end - start, h);
         } else {
-          keep(s, owned, start, end, h);
+          keep(s, owned, slot, start, end, h);
         }
       } else {
 #pragma unroll
@@ -338,7 +358,7 @@ struct Forward {
     } else {
       for (; t < stop; t += kAhead) group<false, false>(taps, ahead, x, window, t, stop);
     }
-    if (keepLater) keepLast(owned.slot, stop - begin <= kAhead);
+    if (keepLater) keepLast(slot, stop - begin <= kAhead);
     return true;
   }
 

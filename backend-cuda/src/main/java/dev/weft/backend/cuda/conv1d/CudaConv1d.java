@@ -36,7 +36,10 @@ import org.jspecify.annotations.Nullable;
  */
 public final class CudaConv1d implements Conv1dKernel {
   private static final int PACK_THREADS = 128;
-  private static final int REDUCE_THREADS = 64;
+  private static final int REDUCE_THREADS = 128;
+
+  /** Channels of a block of the kernel that adds tiles' sums: four threads share one. */
+  private static final int REDUCE_CHANNELS = REDUCE_THREADS / 4;
 
   private final CudaDevice device;
   private final CausalConv1dSpec spec;
@@ -204,7 +207,7 @@ public final class CudaConv1d implements Conv1dKernel {
       stream.launch(chosen.kernel, blocks, 1, plan.threads());
     }
     if (parameters) {
-      int columns = (spec.channels() + REDUCE_THREADS - 1) / REDUCE_THREADS;
+      int columns = (spec.channels() + REDUCE_CHANNELS - 1) / REDUCE_CHANNELS;
       operands.putSums(new LaunchArguments(stream.parameters()), a, partial, plan.tiles(), columns);
       stream.launch(
           reduce,
