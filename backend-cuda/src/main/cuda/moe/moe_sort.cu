@@ -106,8 +106,9 @@ struct Run {
   }
 
   // Places the run, which was counted; counters hold where its first slot of each expert goes, less start(expert).
-  template <class Counter, class Start>
-  __device__ __forceinline__ void place(const SortArguments& a, const Counter* counters, Start start) const {
+  // put(row, slot) is called for each row.
+  template <class Counter, class Start, class Put>
+  __device__ __forceinline__ void place(const SortArguments& a, const Counter* counters, Start start, Put put) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < kMost; i++) {
@@ -116,7 +117,7 @@ struct Run {
       int row = -1;
       if (e >= 0 && isLocal(a, e)) {
         row = start(e) + counters[e] + before[i];
-        if (a.permutation != nullptr) a.permutation[row] = slot;
+        put(row, slot);
       }
       if (a.inverse != nullptr && slot < to) a.inverse[slot] = row;
     }
@@ -243,6 +244,7 @@ extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_one_block
   allow_successor();
   extern __shared__ unsigned short counters[];
   __shared__ ScanShared s;
+  __shared__ unsigned short placed[kScanThreads * kRunOfOneBlock];  // the slot of each row
   const int warp = threadIdx.x / 32;
   const int present = presentTokens(a.tokenCount, a.firstToken, a.tokens);
   if (a.slots <= kFewSlots && a.counts == nullptr && a.projectTiles == nullptr && a.downTiles == nullptr) {
@@ -276,7 +278,13 @@ extern "C" __global__ void __launch_bounds__(kScanThreads, 1) moe_sort_one_block
   finishScan(a, s, count);
   __syncthreads();
   if (a.permutation == nullptr && a.inverse == nullptr) return;
-  slots.place(a, own, [&](int expert) { return s.start[expert - a.firstExpert]; });
+  // By way of shared memory, so that rows are written in order.
+  slots.place(
+      a, own, [&](int expert) { return s.start[expert - a.firstExpert]; },
+      [&](int row, int slot) { placed[row] = static_cast<unsigned short>(slot); });
+  if (a.permutation == nullptr) return;
+  __syncthreads();
+  for (int row = threadIdx.x; row < s.start[a.localExperts]; row += kScanThreads) a.permutation[row] = placed[row];
 }
 
 // A block for each 1024 slots.
@@ -356,7 +364,11 @@ extern "C" __global__ void __launch_bounds__(kBlockThreads) moe_sort_place(__gri
     }
   }
   __syncthreads();
-  slots.place(a, counters[warp], [](int) { return 0; });
+  slots.place(
+      a, counters[warp], [](int) { return 0; },
+      [&](int row, int slot) {
+        if (a.permutation != nullptr) a.permutation[row] = slot;
+      });
 }
 
 }  // namespace weft

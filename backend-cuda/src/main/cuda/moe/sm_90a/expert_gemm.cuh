@@ -86,7 +86,8 @@ struct Shape {
   static constexpr int kTokenBox = kTokens <= 64 ? 8 : 32;  // rows of a copy of tokens
   static constexpr int kWeightSlab = kWeightRows * 128, kTokenSlab = kTokens * 128;
   static constexpr int kStageBytes = kSlabs * (kWeightSlab + kTokenSlab);
-  static constexpr int kMostStaging = kTokens <= 32 ? 4096 : kTokens <= 64 ? 8192 : 16384, kAllStaging = kTokens * kBlocks * (kSplit ? 256 : 128);
+  static constexpr int kMostStaging = kTokens <= 32 ? 4096 : kTokens <= 64 || kTokens > 128 ? 8192 : 16384;
+  static constexpr int kAllStaging = kTokens * kBlocks * (kSplit ? 256 : 128);
   static constexpr int kStaging = kAllStaging < kMostStaging ? kAllStaging : kMostStaging;  // of a warpgroup
   static constexpr int kBarriersAt = kStages * kStageBytes + 2 * kStaging;
   static constexpr int kClaimsAt = kBarriersAt + kStages * 16;  // a barrier and a number (8 bytes) for each of kClaims
@@ -115,8 +116,8 @@ struct ExpertGemm {
   static constexpr int kPasses = (kTokens + kRowsPerPass - 1) / kRowsPerPass;
 
   // Registers of a thread: 128 (kBringing + 2 kMultiplying) is what 384 threads have.
-  static constexpr int kBringing = kDense || kTokens > 128 ? 40 : 56;
-  static constexpr int kMultiplying = kDense || kTokens > 128 ? 232 : 224;
+  static constexpr int kBringing = kDense ? 40 : 56;
+  static constexpr int kMultiplying = kDense ? 232 : 224;
 
   const Arguments& a;
   uint32_t shared;

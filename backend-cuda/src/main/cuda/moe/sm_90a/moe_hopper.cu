@@ -32,15 +32,14 @@ extern __shared__ __align__(1024) unsigned char sharedMemory[];
   }                                                                                                                \
   EXPERTS(down_##ELEMENT, E, false, true, TEXT, SHAPE)
 #define DENSE(ELEMENT, E, TEXT, SHAPE)                       \
-  EXPERTS(project_##ELEMENT, E, true, true, TEXT, SHAPE)     \
-  EXPERTS(down_##ELEMENT, E, false, true, TEXT, SHAPE)
+  EXPERTS(project_##ELEMENT, E, true, true, TEXT, SHAPE)
 
 using Split16 = Shape<1, 16, 4, 5, true>;
 using Few32 = Shape<1, 32, 2, 5>;
 using Few48 = Shape<1, 48, 2, 4>;
 using Wide64 = Shape<2, 64, 1, 5>;
 using Wide128 = Shape<2, 128, 1, 4>;
-using Dense160 = Shape<2, 160, 1, 3>;
+using Wide160 = Shape<2, 160, 1, 4>;
 
 #define ALL(ELEMENT, E)                    \
   STREAMED(ELEMENT, E, split16, Split16)   \
@@ -48,7 +47,8 @@ using Dense160 = Shape<2, 160, 1, 3>;
   STREAMED(ELEMENT, E, few48, Few48)       \
   STREAMED(ELEMENT, E, wide64, Wide64)     \
   GATHERED(ELEMENT, E, wide128, Wide128)   \
-  DENSE(ELEMENT, E, dense160, Dense160)
+  GATHERED(ELEMENT, E, wide160, Wide160)   \
+  DENSE(ELEMENT, E, dense160, Wide160)
 ALL(bf16, Bf16)
 #ifndef WEFT_BF16_ONLY
 ALL(f16, F16)

@@ -277,7 +277,7 @@ final class HopperExperts implements ExpertKernels {
             new long[] {p.tokenPitch * element.bytes()},
             new int[] {SLAB, tile.tokenBox()});
     long items = work.rows().mostTiles(work.weights().experts(), tile.tokens()) * p.weightTiles;
-    boolean counted = tile.isStreaming() && items <= MOST_COUNTED;
+    boolean counted = tile.itemsOfBlock() == 0 && items <= MOST_COUNTED;
     long counter = !counted ? 0 : p.overlapped ? work.downCounter() : work.projectCounter();
     long stride = Math.min(items, multiprocessors);
     int itemsOfBlock = tile.itemsOfBlock() == 0 ? Integer.MAX_VALUE : tile.itemsOfBlock();

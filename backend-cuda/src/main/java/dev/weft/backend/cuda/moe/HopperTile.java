@@ -16,8 +16,10 @@ enum HopperTile {
   FEW48(1, 48, 2, 4, false, false, 0),
   WIDE64(2, 64, 1, 5, false, false, 0),
   WIDE128(2, 128, 1, 4, false, false, 0),
-  /** Long prompts: rows are sorted first, so that the copy engine brings them. */
-  DENSE160(2, 160, 1, 3, false, true, 8);
+  /** Long prompts: more rows a tile, so that weights are read less often. */
+  WIDE160(2, 160, 1, 4, false, false, 0),
+  /** The same, and rows are sorted first, so that the copy engine brings them. */
+  DENSE160(2, 160, 1, 4, false, true, 8);
 
   /** The experts' first tiles have to fit behind the largest ring. */
   static final int MOST_EXPERTS = 512;
@@ -76,7 +78,7 @@ enum HopperTile {
       return each <= 20 ? FEW32 : each <= 36 ? FEW48 : WIDE64;
     }
     // Sorting moves 4 H bytes a row, the products 6 H I operations: it pays where I is large.
-    return each >= 100 && width >= 2048 ? DENSE160 : WIDE128;
+    return each < 100 ? WIDE128 : width >= 2048 ? DENSE160 : WIDE160;
   }
 
   /** Weight rows of a work item. */
@@ -141,7 +143,7 @@ enum HopperTile {
   /** As Shape in expert_gemm.cuh counts them. */
   int sharedBytes(int experts) {
     int stage = slabs * (weightRows() + tokens) * ROW_BYTES;
-    int mostStaging = tokens <= 32 ? 4096 : tokens <= 64 ? 8192 : 16_384;
+    int mostStaging = tokens <= 32 ? 4096 : tokens <= 64 || tokens > 128 ? 8192 : 16_384;
     int staging = Math.min(mostStaging, tokens * blocks * (split ? 256 : 128));
     int barriers = 16 * (stages + CLAIMS);
     int sums = 48;
@@ -164,7 +166,7 @@ enum HopperTile {
   }
 
   String down(DataType type) {
-    return "moe_hopper_down_" + type.text() + "_" + text();
+    return "moe_hopper_down_" + type.text() + "_" + (this == DENSE160 ? WIDE160 : this).text();
   }
 
   private String text() {

@@ -90,7 +90,8 @@ class HopperExpertsTest {
     assertEquals(HopperTile.FEW48, mixtral(256));
     assertEquals(HopperTile.FEW48, qwen(4096));
     assertEquals(HopperTile.WIDE64, mixtral(8 * 40));
-    assertEquals(HopperTile.WIDE128, qwen(16384));
+    assertEquals(HopperTile.WIDE128, qwen(128 * 99));
+    assertEquals(HopperTile.WIDE160, qwen(16384));
     assertEquals(HopperTile.WIDE128, mixtral(8 * 99));
     assertEquals(HopperTile.DENSE160, mixtral(1024));
     assertEquals(HopperTile.DENSE160, deepSeek(65536));
