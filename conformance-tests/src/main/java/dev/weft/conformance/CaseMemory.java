@@ -8,6 +8,7 @@ import dev.weft.Tensor;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The memory of the device under test that a case's tensors lie in: a {@link Slab} for each tensor,
@@ -21,6 +22,7 @@ final class CaseMemory {
   private final Device device;
   private final Consumer<AutoCloseable> closedWithCase;
   private final List<Slab> slabs = new ArrayList<>();
+  private final List<FarRows> farRows = new ArrayList<>();
 
   CaseMemory(Device device, Consumer<AutoCloseable> closedWithCase) {
     this.device = device;
@@ -30,6 +32,12 @@ final class CaseMemory {
   /** Makes room for a tensor of its own. */
   Place place(DataType type, long[] shape, Placement placement) {
     int rank = shape.length;
+    if (placement == Placement.FAR && rank > 1) {
+      FarRows rows = farRows(type, shape[0], rowElements(shape));
+      if (rows != null) {
+        return new Place(rows.slab, rows.take(rowElements(shape)).reshape(shape));
+      }
+    }
     boolean transposed = placement == Placement.TRANSPOSED && rank > 1;
     long[] laid = shape.clone();
     if (transposed) {
@@ -90,8 +98,27 @@ final class CaseMemory {
     return product;
   }
 
+  /** Memory for rows far apart, if there is some already or they are worth it. */
+  private @Nullable FarRows farRows(DataType type, long rows, long columns) {
+    for (FarRows far : farRows) {
+      if (far.fit(type, rows)) {
+        return far;
+      }
+    }
+    if (rows < FarRows.LEAST_ROWS || columns < FarRows.LEAST_COLUMNS) {
+      return null;
+    }
+    FarRows far = new FarRows(device, type, rows, FarRows.REACH);
+    add(far.slab);
+    farRows.add(far);
+    return far;
+  }
+
   private Slab slab(DataType type, long elements) {
-    Slab slab = new Slab(device, type, elements);
+    return add(new Slab(device, type, elements));
+  }
+
+  private Slab add(Slab slab) {
     closedWithCase.accept(slab.base);
     slabs.add(slab);
     return slab;

@@ -110,7 +110,7 @@ public final class Operand {
     }
   }
 
-  /** Byte offsets of the elements in the slab, in row-major order. */
+  /** Byte offsets of the elements in the slab's content, in row-major order. */
   long[] offsets() {
     long[] known = offsets;
     if (known != null) {
@@ -126,7 +126,7 @@ public final class Operand {
       for (int d = 0; d < shape.length; d++) {
         at += index[d] * strides[d];
       }
-      result[i] = tested.byteOffset() + at * size;
+      result[i] = slab.contentOffset(tested.byteOffset() + at * size);
       for (int d = shape.length - 1; d >= 0 && ++index[d] == shape[d]; d--) {
         index[d] = 0;
       }

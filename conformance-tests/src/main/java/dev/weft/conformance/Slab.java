@@ -19,15 +19,26 @@ final class Slab {
 
   final DataType type;
   final Tensor base;
+  // The part of it that the suite knows: all of it, or the first columns of its rows.
+  private final Tensor known;
   final List<Operand> operands = new ArrayList<>();
   // The content before and after the last launch.
   HostTensor before;
   HostTensor content;
 
   Slab(Device device, DataType type, long elements) {
+    this(type, device.allocate(type, elements));
+  }
+
+  private Slab(DataType type, Tensor base) {
+    this(type, base, base);
+  }
+
+  Slab(DataType type, Tensor base, Tensor known) {
     this.type = type;
-    this.base = device.allocate(type, elements);
-    this.content = HostTensor.allocate(type, elements);
+    this.base = base;
+    this.known = known;
+    this.content = HostTensor.allocate(type, known.shape());
     Bits.fill(content, Bits.guard(type));
     this.before = content;
   }
@@ -36,15 +47,24 @@ final class Slab {
     return GUARD_BYTES / type.bytes();
   }
 
+  /** Where a byte of the memory is in the content. */
+  long contentOffset(long byteOffset) {
+    if (known.rank() == 1) {
+      return byteOffset;
+    }
+    long pitch = known.stride(0) * type.bytes();
+    return byteOffset / pitch * known.size(1) * type.bytes() + byteOffset % pitch;
+  }
+
   /** Puts the known content on the device, and waits: bodies may use any stream. */
   void upload(Stream stream) {
-    stream.upload(content, base);
+    stream.upload(content, known);
     stream.synchronize();
   }
 
   /** Gives one of the tensors other elements, for the next upload. */
   void overwrite(Operand operand, HostTensor values) {
-    HostTensor changed = HostTensor.allocate(type, base.shape());
+    HostTensor changed = HostTensor.allocate(type, content.shape());
     changed.segment().copyFrom(content.segment());
     operand.scatter(values, changed);
     content = changed;
@@ -52,19 +72,19 @@ final class Slab {
 
   /** Puts back what was there before the last launch. */
   void restore(Stream stream) {
-    stream.upload(before, base);
+    stream.upload(before, known);
   }
 
   HostTensor download(Stream stream) {
-    HostTensor now = HostTensor.allocate(type, base.shape());
-    stream.download(base, now);
+    HostTensor now = HostTensor.allocate(type, known.shape());
+    stream.download(known, now);
     stream.synchronize();
     return now;
   }
 
   /** Takes over what the last launch left, and says what it may not have written. */
   void accept(HostTensor now, String when) {
-    HostTensor allowed = HostTensor.allocate(type, base.shape());
+    HostTensor allowed = HostTensor.allocate(type, known.shape());
     MemorySegment segment = allowed.segment();
     segment.copyFrom(content.segment());
     for (Operand operand : operands) {

@@ -26,6 +26,7 @@ import dev.weft.conv1d.CausalConv1dSpec.Mode;
 import dev.weft.conv1d.Conv1dBackward;
 import dev.weft.spi.Expected;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
@@ -80,6 +81,7 @@ final class Conv1dBackwardCases {
     skipped();
     layouts();
     shapes();
+    farRows();
     return cases.stream();
   }
 
@@ -209,6 +211,23 @@ final class Conv1dBackwardCases {
         Conv1dPlan.of(40)
             .inputs(Values.each((draw, i) -> (draw.below(i, 7) - 3) * 40 + draw.normal(i))),
         GRADIENTS);
+  }
+
+  /** Rows and states beyond 2^32 elements, of short sequences and of long ones. */
+  private void farRows() {
+    int[] many = new int[64];
+    Arrays.setAll(many, b -> b % 3); // 63 in all
+    many[63]++;
+    for (DataType type : new DataType[] {F32, BF16}) {
+      CausalConv1dSpec spec = spec(type, 4).channels(72).build();
+      for (Conv1dPlan plan : List.of(Conv1dPlan.of(many), Conv1dPlan.of(210, 0, 390))) {
+        cases.add(
+            start("beyond-2e32-elements", RANDOM, spec, plan)
+                .profiles(Profile.LARGE)
+                .placement(Placement.FAR)
+                .runs(c -> backward(c, spec, plan, ALL)));
+      }
+    }
   }
 
   private static Conv1dPlan plain() {

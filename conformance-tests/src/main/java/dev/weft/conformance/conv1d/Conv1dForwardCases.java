@@ -34,6 +34,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.function.Function;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -53,6 +54,7 @@ final class Conv1dForwardCases {
     decoding();
     values();
     robustness();
+    farRows();
     return cases.stream();
   }
 
@@ -326,6 +328,26 @@ final class Conv1dForwardCases {
         start("replay-after-changes", EXACT, spec, plan)
             .profiles(Profile.GRAPHS)
             .runs(c -> replay(c, spec, plan)));
+  }
+
+  /** Rows and slots beyond 2^32 elements, of a prompt and of a batch that decodes. */
+  private void farRows() {
+    int[] many = new int[64];
+    Arrays.setAll(many, b -> b == 40 ? 0 : b == 41 ? 2 : 1);
+    Conv1dPlan few = Conv1dPlan.of(17, 0, 30, 1, 16).states(3).slots(64);
+    few.indices(60, 5, 63, 40, 62);
+    Conv1dPlan[] plans = {few, Conv1dPlan.of(many).states(3).slots(64).initialStatesOut()};
+    plans[1].indices(IntStream.range(0, 64).map(b -> b % 9 == 4 ? -1 : 63 - b).toArray());
+    for (DataType type : new DataType[] {F32, BF16}) {
+      for (Conv1dPlan plan : plans) {
+        CausalConv1dSpec spec = spec(type, 4).channels(72).bias(true).build();
+        cases.add(
+            start("beyond-2e32-elements", RANDOM, spec, plan)
+                .placement(Placement.FAR)
+                .profiles(Profile.LARGE)
+                .runs(c -> forward(c, spec, plan)));
+      }
+    }
   }
 
   private void add(

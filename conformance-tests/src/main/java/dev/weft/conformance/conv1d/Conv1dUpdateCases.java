@@ -69,6 +69,7 @@ final class Conv1dUpdateCases {
     skipped();
     layouts();
     shapes();
+    farRows();
     return cases.stream();
   }
 
@@ -173,6 +174,41 @@ final class Conv1dUpdateCases {
     add("channels", RANDOM, spec(BF16, 4).channels(1), Call.of(1, 1), 3);
     add("values", LARGE, spec(F32, 4), Call.of(2, 2), 3);
     add("values", TINY, spec(F16, 4), Call.of(2, 2), 3);
+  }
+
+  /** Rows and slots beyond 2^32 elements. */
+  private void farRows() {
+    int[] slots = new int[64];
+    Arrays.setAll(slots, b -> b % 9 == 4 ? -1 : 63 - b);
+    int[] one = new int[slots.length];
+    Arrays.fill(one, 1);
+    int[] positions = new int[slots.length];
+    Arrays.setAll(positions, b -> 5 * b);
+    int[] ragged = new int[slots.length];
+    Arrays.setAll(ragged, b -> b == 20 ? 0 : b == 60 ? 2 : 1);
+    for (DataType type : new DataType[] {F32, BF16}) {
+      CausalConv1dSpec spec = spec(type, 4).channels(72).bias(true).build();
+      Call[] calls = {
+        Call.of(one).indices(slots),
+        Call.of(ragged).ragged(0).indices(slots).inPlace(),
+        Call.of(one).indices(slots).positions(positions)
+      };
+      for (Call call : calls) {
+        call.plan.slots(slots.length);
+        cases.add(
+            start(
+                    call.plan.positions != null
+                        ? "ring-beyond-2e32-elements"
+                        : call.ragged ? "ragged-beyond-2e32-elements" : "beyond-2e32-elements",
+                    RANDOM,
+                    spec,
+                    call,
+                    3)
+                .profiles(Profile.LARGE)
+                .placement(Placement.FAR)
+                .runs(c -> update(c, spec, call, 3)));
+      }
+    }
   }
 
   private static CausalConv1dSpec.Builder spec(DataType type, int width) {

@@ -52,6 +52,7 @@ final class MobaBackwardCases {
     backward.values();
     backward.options();
     backward.wholeTiles();
+    backward.farRows();
     return backward.cases;
   }
 
@@ -241,6 +242,12 @@ final class MobaBackwardCases {
         "tiles-nan-query", t -> three.apply(t).q(Values.normal(1).rows(400, 401, nan)), BF16);
   }
 
+  private void farRows() {
+    String feature = "beyond-2e32-elements";
+    random(feature, t -> new MobaSetup(t, 4, 2, 64, 32, 3, 90, 1, 33, 130).far(), F32, BF16);
+    random(feature, t -> new MobaSetup(t, 2, 1, 128, 128, 3, 400, 130).far(), BF16);
+  }
+
   private void random(String feature, Function<DataType, MobaSetup> setup, DataType... types) {
     add(feature, Family.RANDOM, setup, Given.SELECTION, types);
   }
@@ -262,6 +269,7 @@ final class MobaBackwardCases {
           ConformanceCase.of("moba.backward", type, setup.sizes(), feature, family)
               .placement(setup.placement)
               .profiles(Profile.TRAINING)
+              .profiles(setup.profiles)
               .flops(setup.flops() * 5 / 2)
               .spec(spec)
               .runs(c -> backward(c, setup, spec, given)));

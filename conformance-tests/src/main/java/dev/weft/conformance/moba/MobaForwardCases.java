@@ -45,6 +45,7 @@ final class MobaForwardCases {
     forward.layouts();
     forward.hazards();
     forward.wholeTiles();
+    forward.farRows();
     return forward.cases;
   }
 
@@ -401,6 +402,12 @@ final class MobaForwardCases {
         BF16);
   }
 
+  private void farRows() {
+    String feature = "beyond-2e32-elements";
+    random(feature, t -> new MobaSetup(t, 4, 2, 64, 32, 3, 100, 1, 33, 200).far(), F32, BF16);
+    random(feature, t -> new MobaSetup(t, 2, 1, 128, 128, 3, 560, 200).far(), BF16);
+  }
+
   private void random(String feature, Function<DataType, MobaSetup> setup, DataType... types) {
     add(feature, Family.RANDOM, setup, types);
   }
@@ -415,12 +422,10 @@ final class MobaForwardCases {
   }
 
   private static ConformanceCase.Builder begin(String feature, Family family, MobaSetup setup) {
-    ConformanceCase.Builder builder =
-        ConformanceCase.of("moba.forward", setup.type, setup.sizes(), feature, family)
-            .placement(setup.placement)
-            .flops(setup.flops());
-    Profile[] profiles = setup.profiles;
-    return profiles == null ? builder : builder.profiles(profiles);
+    return ConformanceCase.of("moba.forward", setup.type, setup.sizes(), feature, family)
+        .placement(setup.placement)
+        .profiles(setup.profiles)
+        .flops(setup.flops());
   }
 
   private static void forward(CaseContext c, MobaSetup setup, MobaAttentionSpec spec) {

@@ -45,6 +45,7 @@ final class MobaPagedCases {
     paged.layouts();
     paged.values();
     paged.hazards();
+    paged.farPages();
     return paged.cases;
   }
 
@@ -218,6 +219,13 @@ final class MobaPagedCases {
         t -> new MobaSetup(t, 2, 1, 32, 16, 3, 60, 40).outputs(true, false),
         MobaPagedCases::badLengths,
         F32);
+  }
+
+  /** Pages and rows beyond 2^32 elements; pages of a token are as many as rows with padding. */
+  private void farPages() {
+    String feature = "beyond-2e32-elements";
+    decode(feature, 1, t -> new MobaSetup(t, 4, 2, 64, 16, 3, 90, 40).far().padding(3), F32, BF16);
+    decode(feature, 128, t -> new MobaSetup(t, 2, 1, 128, 128, 3, 500, 700).far(), BF16);
   }
 
   private void decode(
@@ -432,6 +440,7 @@ final class MobaPagedCases {
           ConformanceCase.of("moba.paged", type, setup.sizes() + ",p=" + pageSize, feature, family)
               .placement(setup.placement)
               .profiles(profiles.toArray(new Profile[0]))
+              .profiles(setup.profiles)
               .flops(pagedFlops(setup))
               .spec(spec)
               .runs(c -> body.run(c, setup, spec)));

@@ -31,7 +31,7 @@ final class MobaSetup {
   int valueDim;
   int padding = 3;
   Placement placement = Placement.CONTIGUOUS;
-  Profile @Nullable [] profiles;
+  Profile[] profiles = {};
   boolean packed;
   boolean lse = true;
   boolean selection = true;
@@ -60,6 +60,11 @@ final class MobaSetup {
   MobaSetup valueDim(int newValueDim) {
     valueDim = newValueDim;
     return this;
+  }
+
+  /** Puts rows, or pages, beyond 2^32 elements. */
+  MobaSetup far() {
+    return padding(0).place(Placement.FAR).profiles(Profile.LARGE);
   }
 
   MobaSetup scale(double newScale) {

@@ -29,6 +29,7 @@ final class MoeBackwardCases {
     sizes(cases);
     given(cases);
     workspaceLimits(cases);
+    farRows(cases);
     return cases.stream();
   }
 
@@ -368,5 +369,22 @@ final class MoeBackwardCases {
               .family(Family.EXACT);
       cases.add(type == F32 ? exact.with(Option.SAVED_Z) : exact);
     }
+  }
+
+  /** Rows of tokens and slots, experts' weights and gradients beyond 2^32 elements. */
+  private static void farRows(List<MoeScenario> cases) {
+    for (DataType type : List.of(F32, BF16)) {
+      MoeDispatchSpec.Builder spec =
+          spec(type).hidden(128).intermediate(64).experts(48).topK(2).expertBias(true);
+      MoeScenario few = MoeScenario.of("beyond-2e32-elements", 24, spec.build());
+      cases.add(MoeShapeCases.far(few).with(Option.SAVED_Z)); // as many slots as experts
+      MoeScenario many = MoeScenario.of("beyond-2e32-elements", 192, spec.experts(8).build());
+      cases.add(MoeShapeCases.far(many));
+    }
+    MoeDispatchSpec stored =
+        spec(BF16).hidden(128).intermediate(64).experts(48).gradientType(BF16).build();
+    MoeScenario scenario =
+        MoeScenario.of("gradients-in-storage-type-beyond-2e32-elements", 24, stored);
+    cases.add(MoeShapeCases.far(scenario).with(Option.ACCUMULATE));
   }
 }

@@ -7,6 +7,7 @@ import static dev.weft.DataType.F32;
 import dev.weft.DataType;
 import dev.weft.conformance.Family;
 import dev.weft.conformance.Placement;
+import dev.weft.conformance.Profile;
 import dev.weft.conformance.Values;
 import dev.weft.moe.ExpertActivation;
 import dev.weft.moe.GateUpLayout;
@@ -27,6 +28,7 @@ final class MoeShapeCases {
     ranges(cases);
     loads(cases);
     workspaceLimits(cases);
+    farRows(cases);
     return cases.stream();
   }
 
@@ -274,5 +276,27 @@ final class MoeShapeCases {
               .family(Family.ADVERSARIAL)
               .present(300));
     }
+  }
+
+  /** Rows of tokens and experts' weights beyond 2^32 elements: few rows for each expert, many. */
+  private static void farRows(List<MoeScenario> cases) {
+    for (DataType type : List.of(F32, BF16)) {
+      MoeDispatchSpec.Builder spec =
+          spec(type).hidden(128).intermediate(64).experts(48).topK(2).expertBias(true);
+      cases.add(far(MoeScenario.of("beyond-2e32-elements", 48, spec.build())));
+      cases.add(far(MoeScenario.of("beyond-2e32-elements", 384, spec.experts(8).build())));
+      // Without outputs of the router: kernels for few tokens need no sorting then.
+      cases.add(
+          far(
+              few(
+                  "few-rows-beyond-2e32-elements",
+                  2,
+                  spec(type).hidden(128).intermediate(64).experts(48).topK(8))));
+    }
+  }
+
+  /** Places a scenario so. */
+  static MoeScenario far(MoeScenario scenario) {
+    return scenario.placement(Placement.FAR).with(Profile.LARGE);
   }
 }
