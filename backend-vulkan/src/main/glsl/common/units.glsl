@@ -4,30 +4,19 @@
 // proved there before any kernel uses this (matrix/check.comp).
 #ifndef WEFT_UNITS
 #define WEFT_UNITS
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#pragma use_vulkan_memory_model
+#include "unit_types.glsl"
 
 #if TYPE == TYPE_BF16
-#extension GL_EXT_bfloat16 : require
-#define UNIT_VALUE bfloat16_t
 // By its bits, since the conversion may cut off (one of NVIDIA's drivers was seen to): to nearest, a tie away from zero.
 // The sum would carry NaN of all ones, which NVIDIA's arithmetic makes, into the sign.
 #define TO_UNIT(v) uintBitsToBFloat16EXT(uint16_t((uint(min(int(floatBitsToUint(v)), 0x7fff7fff)) + 0x8000u) >> 16))
 // The same of what need not stay NaN.
 #define TO_UNIT_WEIGHT(v) uintBitsToBFloat16EXT(uint16_t((floatBitsToUint(v) + 0x8000u) >> 16))
 #else
-#define UNIT_VALUE float16_t
 #define TO_UNIT(v) float16_t(v)
 #define TO_UNIT_WEIGHT(v) float16_t(v)
 #endif
-#define UNIT_A coopmat<UNIT_VALUE, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
-#define UNIT_B coopmat<UNIT_VALUE, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB>
-#define UNIT_SUMS coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
 #define BLOCK_SUMS (256 / WAVE)
-#define BY_ROWS gl_CooperativeMatrixLayoutRowMajor
-#define BY_COLUMNS gl_CooperativeMatrixLayoutColumnMajor
 
 // Of sum e of a block, in this work-item: 16 rows + column.
 int place_of_sum[BLOCK_SUMS];

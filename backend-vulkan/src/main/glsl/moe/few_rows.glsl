@@ -18,7 +18,7 @@ shared float few_sums[FEW_WAVES][8][32];
 // Adds the wave's share of the k. Rows l / 4 and l / 4 + 8: of weights, of the expert; the last only where `both`.
 void stream_product(uint64_t low, uint64_t high, uint64_t first, uint64_t second, bool both, int depth,
                     out float c[8]) {
-  FEW_SUMS sums = FEW_SUMS(0.0);
+  UNIT_SUMS sums = UNIT_SUMS(0.0);
   FEW_STREAM(sums, low, high, first, second, both, FEW_WAVE % FEW_SHARE * FEW_SPAN, FEW_SHARE * FEW_SPAN, depth)
   // The sums of the waves that share rows: all of them get all.
   [[unroll]] for (int i = 0; i < 8; i++) few_sums[FEW_WAVE][i][FEW_LANE] = sums[i];

@@ -14,21 +14,13 @@
 #ifndef WEFT_MOE_FEW_UNITS
 #define WEFT_MOE_FEW_UNITS
 
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#pragma use_vulkan_memory_model
+#include "../common/unit_types.glsl"
+
 #if TYPE == 1
-#define FEW_ELEMENT float16_t
 #define FEW_PAIR(word) unpackFloat2x16(word)
 #else
-#extension GL_EXT_bfloat16 : require
-#define FEW_ELEMENT bfloat16_t
 #define FEW_PAIR(word) uintBitsToBFloat16EXT(unpack16(word))
 #endif
-#define FEW_LEFT coopmat<FEW_ELEMENT, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
-#define FEW_RIGHT coopmat<FEW_ELEMENT, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB>
-#define FEW_SUMS coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
 
 #define FEW_DEPTH 32 /* the k of a block */
 #define FEW_SPAN (FEW_DEPTH * FEW_UNROLL)
@@ -42,8 +34,8 @@ uvec4 few_read(uint64_t row, int k) { return Words4(row + uint64_t(uint(k)) * 2u
 // sums += the product of a block: what the work-item has of rows l / 4 and l / 4 + 8 of each operand.
 #define FEW_MULTIPLY(sums, low, high, first, second)                         \
   [[unroll]] for (int part_ = 0; part_ < 4; part_ += 2) {                    \
-    FEW_LEFT left_;                                                          \
-    FEW_RIGHT right_;                                                        \
+    UNIT_A left_;                                                            \
+    UNIT_B right_;                                                           \
     [[unroll]] for (int e_ = 0; e_ < 2; e_++) {                              \
       left_[e_] = FEW_PAIR((low)[part_])[e_];                                \
       left_[2 + e_] = FEW_PAIR((low)[part_ + 1])[e_];                        \

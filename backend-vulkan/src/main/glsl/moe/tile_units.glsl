@@ -3,30 +3,16 @@
 #ifndef WEFT_MOE_TILE_UNITS
 #define WEFT_MOE_TILE_UNITS
 
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#pragma use_vulkan_memory_model
-#if TYPE == 1
-#define UNIT_ELEMENT float16_t
-#else
-#extension GL_EXT_bfloat16 : require
-#define UNIT_ELEMENT bfloat16_t
-#endif
+#include "../common/unit_types.glsl"
 
 #define BLOCKS_M (WM / 16)
 #define BLOCKS_N (WN / 16)
-#define BLOCK_A coopmat<UNIT_ELEMENT, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
-#define BLOCK_B coopmat<UNIT_ELEMENT, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB>
-#define BLOCK_SUMS coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
-#define BY_ROWS gl_CooperativeMatrixLayoutRowMajor
-#define BY_COLUMNS gl_CooperativeMatrixLayoutColumnMajor
 
 shared uvec4 memory[MEMORY_CHUNKS];
-BLOCK_SUMS acc[BLOCKS_M * BLOCKS_N];
+UNIT_SUMS acc[BLOCKS_M * BLOCKS_N];
 
 void clear_sums() {
-  [[unroll]] for (int e = 0; e < BLOCKS_M * BLOCKS_N; e++) acc[e] = BLOCK_SUMS(0.0);
+  [[unroll]] for (int e = 0; e < BLOCKS_M * BLOCKS_N; e++) acc[e] = UNIT_SUMS(0.0);
 }
 void scale_sums(float factor) {
   [[unroll]] for (int e = 0; e < BLOCKS_M * BLOCKS_N; e++) acc[e] = acc[e] * factor;
@@ -56,10 +42,10 @@ void leave_sums() {
 
 #define MULTIPLY_BLOCKS(x_at, x_pitch, x_layout, y_at, y_pitch, y_layout)                                       \
   [[unroll]] for (int k = 0; k < DEPTH; k += 16) {                                                              \
-    BLOCK_A x[BLOCKS_M];                                                                                        \
+    UNIT_A x[BLOCKS_M];                                                                                         \
     [[unroll]] for (int i = 0; i < BLOCKS_M; i++) coopMatLoad(x[i], memory, from + x_at(i, k), x_pitch, x_layout); \
     [[unroll]] for (int j = 0; j < BLOCKS_N; j++) {                                                             \
-      BLOCK_B y;                                                                                                \
+      UNIT_B y;                                                                                                 \
       coopMatLoad(y, memory, from + SECOND_OPERAND + y_at(j, k), y_pitch, y_layout);                            \
       [[unroll]] for (int i = 0; i < BLOCKS_M; i++) {                                                           \
         acc[i * BLOCKS_N + j] = coopMatMulAdd(x[i], y, acc[i * BLOCKS_N + j]);                                  \

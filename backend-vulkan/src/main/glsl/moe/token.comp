@@ -71,7 +71,7 @@ void main() {
     low_row = WEIGHT_AT(up, expert, low);
   }
   const uint64_t high_row = WEIGHT_AT(up, expert, high), row = a.x;
-  FEW_SUMS sums = FEW_SUMS(0.0);
+  UNIT_SUMS sums = UNIT_SUMS(0.0);
   FEW_STREAM(sums, low_row, high_row, row, row, true, FEW_WAVE * FEW_SPAN, TOKEN_WAVES * FEW_SPAN,
              hidden)
   if (FEW_LANE % 4 == 0) {
@@ -127,7 +127,7 @@ void main() {
     if (expert < 0 || expert >= a.local_experts) continue;
     const uint64_t low_row = WEIGHT_AT(down, expert, low), high_row = WEIGHT_AT(down, expert, high);
     const uint64_t row = at(a.act, slot * a.act_pitch, 2);
-    FEW_SUMS sums = FEW_SUMS(0.0);
+    UNIT_SUMS sums = UNIT_SUMS(0.0);
     FEW_STREAM(sums, low_row, high_row, row, row, true, part * FEW_SPAN, share * FEW_SPAN, width)
     if (FEW_LANE % 4 == 0) {
       few_sums[slot * share + part][FEW_LANE / 4] = sums[0];
