@@ -31,24 +31,13 @@ final class MobaKeyGradients {
   // Keys and values, and as many sums, at D = 128: 1 MiB.
   private static final int MOST_KEYS = MobaSpan.MOST_KEYS;
 
-  // Arrays of the scratch beyond those of MobaSpan.
-  private static final int QUERIES = 2;
-  private static final int SCORES = 3;
-  private static final int DP = 4;
-  private static final int GRADIENTS = 5;
-  private static final int QUERY_ROWS = 6;
-  private static final int GRADIENT_ROWS = 7;
-  private static final int BUFFER = 8;
-  private static final int DK = 9;
-  private static final int DV = 10;
-  private static final int BATCH_LSE = 11;
-  private static final int BATCH_DELTA = 12;
-  private static final int PART = 13;
-  private static final int PART_ROW = 14;
-
-  // Of integers, beyond those of MobaSpan.
-  private static final int SEEN = 10;
-  private static final int VISIBLE = 11;
+  // Arrays of the scratch.
+  private static final int QUERY_ROWS = MobaGradientTile.NEXT_FLOATS;
+  private static final int GRADIENT_ROWS = QUERY_ROWS + 1;
+  private static final int BUFFER = QUERY_ROWS + 2;
+  private static final int DK = QUERY_ROWS + 3;
+  private static final int DV = QUERY_ROWS + 4;
+  private static final int PART_ROW = QUERY_ROWS + 5;
 
   private final MobaAttentionSpec spec;
   private final Compute compute;
@@ -131,21 +120,13 @@ final class MobaKeyGradients {
     private final MobaSpan span;
     private final float[] dkSums;
     private final float[] dvSums;
-    // Of one batch: as lanes, and as rows in panels of columns.
-    private final float[] queries;
-    private final float[] gradients;
+    // A batch: as lanes, and as rows in panels of columns.
+    private final MobaGradientTile tile;
     private final float[] queryRows;
     private final float[] gradientRows;
-    private final float[] scores;
-    private final float[] dp;
     private final float[] buffer;
-    private final float[] batchLse;
-    private final float[] batchDelta;
-    private final float[] part;
     private final float[] partRow;
     private final long[] partAt;
-    private final int[] seen;
-    private final int[] visible;
     private int s;
     private int kvHead;
     private int headOfPass;
@@ -160,20 +141,12 @@ final class MobaKeyGradients {
       span = new MobaSpan(spec, arithmetic, scratch, sequence, MOST_KEYS);
       dkSums = scratch.floats(DK, columnPanels(dim) * MOST_KEYS * LANES);
       dvSums = scratch.floats(DV, columnPanels(valueDim) * MOST_KEYS * LANES);
-      queries = scratch.floats(QUERIES, dim * LANES);
-      gradients = scratch.floats(GRADIENTS, valueDim * LANES);
+      tile = new MobaGradientTile(spec, arithmetic, scratch, span);
       queryRows = scratch.floats(QUERY_ROWS, columnPanels(dim) * LANES * LANES);
       gradientRows = scratch.floats(GRADIENT_ROWS, columnPanels(valueDim) * LANES * LANES);
-      scores = scratch.floats(SCORES, TILE * LANES);
-      dp = scratch.floats(DP, TILE * LANES);
       buffer = scratch.floats(BUFFER, dim + valueDim);
-      batchLse = scratch.floats(BATCH_LSE, LANES);
-      batchDelta = scratch.floats(BATCH_DELTA, LANES);
-      part = scratch.floats(PART, dim * LANES);
       partRow = scratch.floats(PART_ROW, 2 * dim);
       partAt = scratch.longs(0, LANES);
-      seen = scratch.ints(SEEN, LANES);
-      visible = scratch.ints(VISIBLE, LANES);
     }
 
     /** Starts on keys of a sequence and kv head. */
@@ -194,7 +167,7 @@ final class MobaKeyGradients {
       span.load(from, to - from);
       Arrays.fill(dkSums, 0, columnPanels(dim) * MOST_KEYS * LANES, 0);
       Arrays.fill(dvSums, 0, columnPanels(valueDim) * MOST_KEYS * LANES, 0);
-      Arrays.fill(seen, 0, LANES, span.keys());
+      Arrays.fill(tile.seen, 0, LANES, span.keys());
       batched = 0;
       addsToParts = from % spec.blockSize() > 0;
       long end = Math.min((block + 1L) * spec.blockSize(), sequence.keys());
@@ -228,12 +201,12 @@ final class MobaKeyGradients {
         finish();
       }
       int lane = batched;
-      batchLse[lane] = lse.getFloat(t, h);
+      tile.lse[lane] = lse.getFloat(t, h);
       long inHead = (long) sequence.firstRow() * group + row;
-      batchDelta[lane] =
+      tile.delta[lane] =
           workspace.segment().get(JAVA_FLOAT_UNALIGNED, workspace.delta(headOfPass, inHead));
       partAt[lane] = workspace.part(headOfPass, inHead, slot);
-      seen[lane] = keysSeen;
+      tile.seen[lane] = keysSeen;
       toColumns(buffer, 0, dim, queryRows, lane);
       toColumns(buffer, dim, valueDim, gradientRows, lane);
       batched++;
@@ -272,43 +245,22 @@ final class MobaKeyGradients {
       if (batched == 0) {
         return;
       }
-      int lanes = arithmetic.wholeVectors(batched);
       int most = 0;
       for (int lane = 0; lane < batched; lane++) {
-        most = Math.max(most, seen[lane]);
-        toLane(queryRows, dim, queries, lane);
-        toLane(gradientRows, valueDim, gradients, lane);
+        most = Math.max(most, tile.seen[lane]);
+        toLane(queryRows, dim, tile.queries, lane);
+        toLane(gradientRows, valueDim, tile.gradients, lane);
       }
-      Arrays.fill(part, 0, withParts ? dim * LANES : 0, 0);
+      if (withParts) {
+        tile.clear();
+      }
       for (int first = 0; first < most; first += TILE) {
         int keys = Math.min(TILE, most - first);
-        boolean all = true;
-        for (int lane = 0; lane < LANES; lane++) {
-          visible[lane] = seen[lane] - first;
-          all &= lane >= batched || visible[lane] >= keys;
-        }
-        Arrays.fill(scores, 0, keys * LANES, 0);
-        Arrays.fill(dp, 0, keys * LANES, 0);
-        arithmetic.multiplyRows(
-            keys, dim, lanes, span.k, first * span.keyPitch, span.keyPitch, queries, 0, scores, 0);
-        arithmetic.multiplyRows(
-            keys,
-            valueDim,
-            lanes,
-            span.v,
-            first * span.valuePitch,
-            span.valuePitch,
-            gradients,
-            0,
-            dp,
-            0);
-        arithmetic.softmaxGradient(
-            scores, dp, keys, lanes, spec.scale(), all ? null : visible, batchLse, batchDelta);
-        add(scores, first, keys, gradientRows, valueDim, dvSums);
-        add(dp, first, keys, queryRows, dim, dkSums);
+        tile.meet(first, keys, batched);
+        add(tile.p, first, keys, gradientRows, valueDim, dvSums);
+        add(tile.ds, first, keys, queryRows, dim, dkSums);
         if (withParts) {
-          int key = first * span.keyPitch;
-          arithmetic.multiplyColumns(dim, keys, lanes, span.k, key, span.keyPitch, dp, 0, part, 0);
+          tile.addToQueries(first, keys, batched);
         }
       }
       for (int lane = 0; withParts && lane < batched; lane++) {
@@ -318,7 +270,7 @@ final class MobaKeyGradients {
     }
 
     private void keepPart(int lane) {
-      Panels.toRow(part, lane, dim, partRow, 0);
+      Panels.toRow(tile.dq, lane, dim, partRow, 0);
       if (addsToParts) {
         arithmetic.read(DataType.F32, workspace.segment(), partAt[lane], partRow, dim, dim);
         arithmetic.addScaled(1, partRow, dim, partRow, 0, dim);

@@ -18,21 +18,10 @@ final class MobaQueryGradients {
   private static final int LANES = Arithmetic.LANES;
   private static final int TILE = MobaSpan.TILE;
 
-  // Arrays of the scratch beyond those of MobaSpan.
-  private static final int QUERIES = 2;
-  private static final int SCORES = 3;
-  private static final int PART = 4;
-  private static final int SUMS = 5;
-  private static final int GRADIENTS = 6;
-  private static final int DELTA = 7;
-  private static final int BUFFER = 8;
-  private static final int DP = 9;
-  private static final int BATCH_LSE = 10;
-  private static final int BATCH_DELTA = 11;
-
-  // Of integers, beyond those of MobaRows and MobaSpan.
-  private static final int SEEN = 10;
-  private static final int VISIBLE = 11;
+  // Arrays of the scratch.
+  private static final int SUMS = MobaGradientTile.NEXT_FLOATS;
+  private static final int DELTA = SUMS + 1;
+  private static final int BUFFER = SUMS + 2;
 
   private final MobaAttentionSpec spec;
   private final Compute compute;
@@ -91,32 +80,15 @@ final class MobaQueryGradients {
     private final TaskScratch scratch;
     private float[] delta = new float[0];
     private float[] sums = delta;
-    // Of one batch.
-    private final float[] queries;
-    private final float[] gradients;
-    private final float[] scores;
-    private final float[] dp;
-    private final float[] part;
+    private final MobaGradientTile tile;
     private final float[] buffer;
-    private final float[] batchLse;
-    private final float[] batchDelta;
-    private final int[] seen;
-    private final int[] visible;
 
     Gradient(MobaRows rows, TaskScratch scratch) {
       this.rows = rows;
       this.scratch = scratch;
       span = new MobaSpan(spec, arithmetic, scratch, rows.sequence, MobaSpan.MOST_KEYS);
-      queries = scratch.floats(QUERIES, dim * LANES);
-      gradients = scratch.floats(GRADIENTS, valueDim * LANES);
-      scores = scratch.floats(SCORES, TILE * LANES);
-      dp = scratch.floats(DP, TILE * LANES);
-      part = scratch.floats(PART, dim * LANES);
+      tile = new MobaGradientTile(spec, arithmetic, scratch, span);
       buffer = scratch.floats(BUFFER, LANES * Math.max(dim, valueDim) + valueDim);
-      batchLse = scratch.floats(BATCH_LSE, LANES);
-      batchDelta = scratch.floats(BATCH_DELTA, LANES);
-      seen = scratch.ints(SEEN, LANES);
-      visible = scratch.ints(VISIBLE, LANES);
     }
 
     /** Starts on the rows of a task. */
@@ -148,58 +120,32 @@ final class MobaQueryGradients {
     }
 
     private void gradient(int[] readers, int from, int count, boolean own) {
-      int lanes = arithmetic.wholeVectors(count);
-      Arrays.fill(seen, 0, LANES, span.keys());
+      Arrays.fill(tile.seen, 0, LANES, span.keys());
       int most = own ? 0 : span.keys();
       for (int lane = 0; lane < count; lane++) {
         int row = readers[from + lane];
         if (own) {
-          seen[lane] = span.seenFrom(rows.position(row));
-          most = Math.max(most, seen[lane]);
+          tile.seen[lane] = span.seenFrom(rows.position(row));
+          most = Math.max(most, tile.seen[lane]);
         }
-        batchLse[lane] = lse.getFloat(rows.token(row), rows.head(row));
-        batchDelta[lane] = delta[row];
+        tile.lse[lane] = lse.getFloat(rows.token(row), rows.head(row));
+        tile.delta[lane] = delta[row];
       }
       if (most == 0) {
         return;
       }
-      rows.pack(arithmetic, q, readers, from, count, queries, buffer);
-      rows.pack(arithmetic, dout, readers, from, count, gradients, buffer);
-      Arrays.fill(part, 0, dim * LANES, 0);
+      rows.pack(arithmetic, q, readers, from, count, tile.queries, buffer);
+      rows.pack(arithmetic, dout, readers, from, count, tile.gradients, buffer);
+      tile.clear();
       for (int first = 0; first < most; first += TILE) {
-        tile(first, Math.min(TILE, most - first), lanes, count);
+        int keys = Math.min(TILE, most - first);
+        tile.meet(first, keys, count);
+        tile.addToQueries(first, keys, count);
       }
       for (int lane = 0; lane < count; lane++) {
-        Panels.toRow(part, lane, dim, buffer, 0);
+        Panels.toRow(tile.dq, lane, dim, buffer, 0);
         arithmetic.addScaled(1, buffer, 0, sums, readers[from + lane] * dim, dim);
       }
-    }
-
-    private void tile(int first, int keys, int lanes, int count) {
-      boolean all = true;
-      for (int lane = 0; lane < LANES; lane++) {
-        visible[lane] = seen[lane] - first;
-        all &= lane >= count || visible[lane] >= keys;
-      }
-      Arrays.fill(scores, 0, keys * LANES, 0);
-      Arrays.fill(dp, 0, keys * LANES, 0);
-      arithmetic.multiplyRows(
-          keys, dim, lanes, span.k, first * span.keyPitch, span.keyPitch, queries, 0, scores, 0);
-      arithmetic.multiplyRows(
-          keys,
-          valueDim,
-          lanes,
-          span.v,
-          first * span.valuePitch,
-          span.valuePitch,
-          gradients,
-          0,
-          dp,
-          0);
-      arithmetic.softmaxGradient(
-          scores, dp, keys, lanes, spec.scale(), all ? null : visible, batchLse, batchDelta);
-      arithmetic.multiplyColumns(
-          dim, keys, lanes, span.k, first * span.keyPitch, span.keyPitch, dp, 0, part, 0);
     }
 
     void store() {
