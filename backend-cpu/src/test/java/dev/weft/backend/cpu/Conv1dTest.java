@@ -18,47 +18,14 @@ import dev.weft.conv1d.Conv1dBinding;
 import dev.weft.conv1d.Conv1dForward;
 import dev.weft.conv1d.Conv1dUpdate;
 import dev.weft.spi.KernelProvider;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Random;
 import java.util.function.ToDoubleFunction;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** What a reader can check by hand, and gradients against finite differences. */
-class Conv1dTest {
-  private final List<AutoCloseable> open = new ArrayList<>();
-
-  static List<KernelProvider> providers() {
-    return List.of(new ReferenceProvider(), new CpuProvider());
-  }
-
-  @AfterEach
-  void close() throws Exception {
-    for (AutoCloseable each : open.reversed()) {
-      each.close();
-    }
-  }
-
-  private Device device(KernelProvider provider) {
-    return keep(Weft.open(provider, "0", DeviceOptions.defaults()));
-  }
-
-  private <T extends AutoCloseable> T keep(T each) {
-    open.add(each);
-    return each;
-  }
-
-  private Tensor floats(Device device, float[] values, long... shape) {
-    return keep(device.upload(HostTensor.ofFloats(DataType.F32, values, shape)));
-  }
-
-  private Tensor ints(Device device, int... values) {
-    return keep(device.upload(HostTensor.ofInts(values, values.length)));
-  }
-
+class Conv1dTest extends OnBothProviders {
   private Tensor flags(Device device, int... values) {
     HostTensor flags = HostTensor.allocate(DataType.U8, values.length);
     for (int i = 0; i < values.length; i++) {

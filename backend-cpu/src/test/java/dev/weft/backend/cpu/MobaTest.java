@@ -22,13 +22,12 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Both providers against dense attention under a mask, finite differences, and cases by hand. */
-class MobaTest {
+class MobaTest extends OnBothProviders {
   private static final int HEADS = 4;
   private static final int KV_HEADS = 2;
   private static final int DIM = 8;
@@ -37,36 +36,6 @@ class MobaTest {
   private static final int TOP = 3;
   private static final int[] STARTS = {0, 21, 26, 26, 37};
   private static final int TOKENS = 40; // three rows of padding
-
-  private final List<AutoCloseable> open = new ArrayList<>();
-
-  static List<KernelProvider> providers() {
-    return List.of(new ReferenceProvider(), new CpuProvider());
-  }
-
-  @AfterEach
-  void close() throws Exception {
-    for (AutoCloseable each : open.reversed()) {
-      each.close();
-    }
-  }
-
-  private Device device(KernelProvider provider) {
-    return keep(Weft.open(provider, "0", DeviceOptions.defaults()));
-  }
-
-  private <T extends AutoCloseable> T keep(T each) {
-    open.add(each);
-    return each;
-  }
-
-  private Tensor floats(Device device, float[] values, long... shape) {
-    return keep(device.upload(HostTensor.ofFloats(DataType.F32, values, shape)));
-  }
-
-  private Tensor ints(Device device, int... values) {
-    return keep(device.upload(HostTensor.ofInts(values, values.length)));
-  }
 
   private Tensor empty(Device device, DataType type, long... shape) {
     HostTensor host = HostTensor.allocate(type, shape);

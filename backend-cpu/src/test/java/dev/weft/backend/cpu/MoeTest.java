@@ -29,47 +29,19 @@ import dev.weft.moe.RouterSpec.Source;
 import dev.weft.spi.Expected;
 import dev.weft.spi.KernelProvider;
 import dev.weft.spi.Oracle;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Random;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** What a reader can check by hand, gradients against finite differences, and the oracle's eye. */
-class MoeTest {
+class MoeTest extends OnBothProviders {
   private static final int TOKENS = 5;
-
-  private final List<AutoCloseable> open = new ArrayList<>();
-
-  static List<KernelProvider> providers() {
-    return List.of(new ReferenceProvider(), new CpuProvider());
-  }
-
-  @AfterEach
-  void close() throws Exception {
-    for (AutoCloseable each : open.reversed()) {
-      each.close();
-    }
-  }
-
-  private Device device(KernelProvider provider) {
-    return keep(Weft.open(provider, "0", DeviceOptions.defaults()));
-  }
-
-  private <T extends AutoCloseable> T keep(T each) {
-    open.add(each);
-    return each;
-  }
-
-  private Tensor floats(Device device, float[] values, long... shape) {
-    return keep(device.upload(HostTensor.ofFloats(DataType.F32, values, shape)));
-  }
 
   private Tensor ints(Device device, int[] values, long... shape) {
     return keep(device.upload(HostTensor.ofInts(values, shape)));
