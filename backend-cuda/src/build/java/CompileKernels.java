@@ -183,6 +183,7 @@ List<String> compile(Path nvcc, String version, Image image) throws Exception {
     }
   }
   Files.createDirectories(image.stamp().getParent());
+  Files.deleteIfExists(image.stamp()); // a build that is interrupted leaves half an image
   Path cached = System.getenv("WEFT_KERNEL_CACHE") instanceof String c ? Path.of(c, key) : null;
   if (cached != null && Files.exists(cached.resolve("stamp"))) {
     Files.copy(cached.resolve("image"), image.file(), StandardCopyOption.REPLACE_EXISTING);

@@ -457,6 +457,18 @@ public final class Device implements AutoCloseable {
     }
   }
 
+  /**
+   * What a stream throws that found the device lost; later calls throw it again.
+   *
+   * @param launches those that it may have been lost in
+   */
+  DeviceLostException lostAmong(String launches, DeviceLostException found) {
+    DeviceLostException named =
+        new DeviceLostException(found.getMessage() + "; " + launches, found);
+    lost.compareAndSet(found, named);
+    return named;
+  }
+
   /** Calls the provider, and turns what it may not throw into what the contract says. */
   <T> T guard(String call, Supplier<T> body) {
     T result;

@@ -35,9 +35,21 @@ public final class DeviceOutOfMemoryException extends WeftException {
   }
 
   /**
+   * Creates an exception for what a driver allocates by itself, such as a context.
+   *
+   * @param call the call that failed, and what it returned
+   */
+  public DeviceOutOfMemoryException(String call) {
+    super(call + "; close tensors, call Device.trim(), or see who else uses the device", null);
+    this.needed = -1;
+    this.free = -1;
+    this.limit = -1;
+  }
+
+  /**
    * Returns the request.
    *
-   * @return bytes asked for
+   * @return bytes asked for, or -1 where a driver allocated for itself and does not tell
    */
   public long needed() {
     return needed;
@@ -55,7 +67,7 @@ public final class DeviceOutOfMemoryException extends WeftException {
   /**
    * Returns the limit in force.
    *
-   * @return bytes
+   * @return bytes, or -1 if unknown
    */
   public long limit() {
     return limit;

@@ -181,6 +181,7 @@ public final class Stream implements AutoCloseable {
    * Waits until all work of this stream is done.
    *
    * @throws DeviceException if any of it failed, naming the launches since the last good wait
+   * @throws DeviceLostException if that was the end of the device, naming them too
    */
   public void synchronize() {
     BackendEvent end;
@@ -189,8 +190,12 @@ public final class Stream implements AutoCloseable {
     try {
       checkUsable();
       refuseWhileCapturing("synchronize");
-      end = device.guard("BackendStream.record", backend::record);
       sequence = launched;
+      try {
+        end = device.guard("BackendStream.record", backend::record);
+      } catch (DeviceLostException e) { // of an earlier launch: some drivers say so at once
+        throw device.lostAmong(launchesUpTo(sequence), e);
+      }
       waiters++;
     } finally {
       unlock();
@@ -463,6 +468,8 @@ public final class Stream implements AutoCloseable {
       device.guard("BackendEvent.synchronize", event::synchronize);
     } catch (DeviceException e) {
       failed = e;
+    } catch (DeviceLostException e) {
+      throw device.lostAmong(launchesUpTo(sequence), e);
     } finally {
       lock();
       waiters--;
@@ -564,15 +571,21 @@ public final class Stream implements AutoCloseable {
   }
 
   private DeviceException named(DeviceException e, long sequence) {
-    return new DeviceException(
-        e.getMessage()
-            + "; launches on "
-            + name
-            + " since the last good wait: "
-            + log.upTo(sequence)
-            + " (DeviceOptions.synchronous(true) finds the one)",
-        e.code(),
-        e);
+    return new DeviceException(e.getMessage() + "; " + launchesUpTo(sequence), e.code(), e);
+  }
+
+  /** What a late fault may be of. */
+  private String launchesUpTo(long sequence) {
+    lock();
+    try {
+      return "launches on "
+          + name
+          + " since the last good wait: "
+          + log.upTo(sequence)
+          + " (DeviceOptions.synchronous(true) finds the one)";
+    } finally {
+      unlock();
+    }
   }
 
   /** Does something in its turn, on a stream that can be used. */
@@ -601,7 +614,11 @@ public final class Stream implements AutoCloseable {
       lifetime.use(this, sequence);
     }
     log.add(sequence, what);
-    device.guard(what, action);
+    try {
+      device.guard(what, action);
+    } catch (DeviceLostException e) { // perhaps in an earlier one
+      throw device.lostAmong(launchesUpTo(sequence), e);
+    }
     if (device.options().synchronous() && !isCapturing()) {
       synchronize();
     }

@@ -150,8 +150,11 @@ class ErrorsTest {
     Attention attention = new Attention(provider);
     attention.launch();
     attention.fake.lose();
-    assertThrows(DeviceLostException.class, attention.stream::synchronize);
+    DeviceLostException first =
+        assertThrows(DeviceLostException.class, attention.stream::synchronize);
+    assertMentions(first, "launches on", "since the last good wait", "moba.forward");
     assertTrue(attention.device.isLost());
+    assertSame(first, assertThrows(DeviceLostException.class, attention::launch).getCause());
     attention.device.close();
     assertEquals(List.of(), attention.fake.alive());
     assertEquals(List.of(), attention.fake.violations());

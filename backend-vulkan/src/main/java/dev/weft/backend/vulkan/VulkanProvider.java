@@ -13,7 +13,13 @@ import dev.weft.spi.DeviceDescriptor;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Every Vulkan 1.2 device of every driver, GPUs first. Needs a loader and a driver. */
+/**
+ * Every Vulkan 1.2 device of every driver, GPUs first. Needs a loader and a driver.
+ *
+ * <p>System properties: {@code weft.vulkan.validation=true} turns the validation layer on, {@code
+ * weft.vulkan.cache} names the folder of compiled pipelines ({@code off} for none), {@code
+ * weft.vulkan.matrix=plain} leaves cooperative matrices unused.
+ */
 public final class VulkanProvider extends GpuProvider {
   /** Below provider opencl: its kernels are the faster ones where both are there. */
   private static final int PORTABLE_GPU = 90;

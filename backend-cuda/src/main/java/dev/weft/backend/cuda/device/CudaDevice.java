@@ -1,9 +1,8 @@
 package dev.weft.backend.cuda.device;
 
-import dev.weft.DeviceException;
-import dev.weft.DeviceLostException;
 import dev.weft.OperationSpec;
 import dev.weft.Support;
+import dev.weft.WeftException;
 import dev.weft.backend.cuda.driver.Handles.DevicePointer;
 import dev.weft.backend.cuda.driver.Handles.HostPointer;
 import dev.weft.backend.cuda.driver.Status;
@@ -66,18 +65,15 @@ public final class CudaDevice implements BackendDevice {
     try {
       // Now rather than at the first prepare: an image that does not fit is a device that cannot be
       // opened.
+      DeviceDescriptor.Builder described = properties.descriptor(index, driverVersion);
       manifest.kernels().values().stream()
           .filter(k -> manifest.architectures(k.module()).contains("ptx"))
-          .map(KernelManifest.Kernel::name)
           .findFirst()
-          .ifPresent(modules::kernel);
-      StringBuilder images = new StringBuilder();
-      for (String module : manifest.modules()) {
-        images.append(images.isEmpty() ? "" : ", ");
-        images.append(module).append(' ').append(modules.architecture(module));
-      }
-      descriptor =
-          properties.descriptor(index, driverVersion).feature("kernels", images.toString()).build();
+          .ifPresent(k -> {
+            modules.kernel(k.name());
+            described.feature("image", modules.architecture(k.module()));
+          });
+      descriptor = described.build();
     } catch (Throwable t) {
       modules.close();
       context.release();
@@ -200,7 +196,7 @@ public final class CudaDevice implements BackendDevice {
       context.bind();
       pool.trim();
       modules.close();
-    } catch (DeviceException | DeviceLostException e) {
+    } catch (WeftException e) {
       // The primary context is given up below all the same, and takes its memory with it.
     }
     context.release();

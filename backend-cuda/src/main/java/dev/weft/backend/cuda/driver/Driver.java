@@ -7,6 +7,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.SymbolLookup;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.NoSuchElementException;
 import jcuda.driver.CUdevice;
 import jcuda.driver.JCudaDriver;
 
@@ -76,7 +77,17 @@ public final class Driver {
     Status.check("cuDriverGetVersion", JCudaDriver.cuDriverGetVersion(version));
     int[] devices = new int[1];
     Status.check("cuDeviceGetCount", JCudaDriver.cuDeviceGetCount(devices));
-    return new Driver(new StreamCalls(symbols), version[0], devices[0]);
+    try {
+      return new Driver(new StreamCalls(symbols), version[0], devices[0]);
+    } catch (NoSuchElementException e) { // a call that came with a later one
+      throw new NotUsableException(
+          "the NVIDIA driver, of CUDA "
+              + text(version[0])
+              + ", is too old: "
+              + String.valueOf(e.getMessage()),
+          "install a driver of CUDA 12.4 or later",
+          e);
+    }
   }
 
   /** Calls that take streams, events and graphs. */
@@ -86,6 +97,10 @@ public final class Driver {
 
   /** The newest CUDA version that the driver knows, such as 13.0. */
   public String version() {
+    return text(version);
+  }
+
+  private static String text(int version) {
     return version / 1000 + "." + version % 1000 / 10;
   }
 

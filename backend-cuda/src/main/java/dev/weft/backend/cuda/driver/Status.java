@@ -2,6 +2,8 @@ package dev.weft.backend.cuda.driver;
 
 import dev.weft.DeviceException;
 import dev.weft.DeviceLostException;
+import dev.weft.DeviceOutOfMemoryException;
+import dev.weft.WeftException;
 import jcuda.driver.JCudaDriver;
 
 /** What the driver's return codes mean. */
@@ -26,8 +28,11 @@ public final class Status {
   }
 
   /** The exception for a code: the device is lost where its context cannot be used any more. */
-  public static RuntimeException failure(String call, int code) {
+  public static WeftException failure(String call, int code) {
     DeviceException failure = new DeviceException(call, code, name(code), null);
+    if (code == OUT_OF_MEMORY) { // of the driver's own: a context, a module, a graph
+      return new DeviceOutOfMemoryException(String.valueOf(failure.getMessage()));
+    }
     return isSticky(code)
         ? new DeviceLostException(
             "the CUDA context cannot be used any more: " + failure.getMessage(), failure)

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -28,6 +29,7 @@ public final class KernelManifest {
   /** Where the images lie. */
   private static final String FOLDER = "/dev/weft/backend/cuda/";
 
+  private final Function<String, byte @Nullable []> files;
   private final Map<String, Set<String>> architectures = new LinkedHashMap<>();
   private final Map<String, Kernel> kernels = new LinkedHashMap<>();
   private final List<Resources> resources = new ArrayList<>();
@@ -44,7 +46,11 @@ public final class KernelManifest {
       int spillStores,
       int spillLoads) {}
 
-  private KernelManifest(List<String> lines) {
+  private KernelManifest(Function<String, byte @Nullable []> files) {
+    this.files = files;
+    byte[] text = files.apply("kernels.txt");
+    List<String> lines =
+        text == null ? List.of() : new String(text, StandardCharsets.UTF_8).lines().toList();
     for (String line : lines) {
       String[] f = line.split("\t", -1);
       switch (f[0]) {
@@ -66,9 +72,16 @@ public final class KernelManifest {
 
   /** Reads the manifest of this build. */
   public static KernelManifest read() {
-    byte[] text = resource("kernels.txt");
-    return new KernelManifest(
-        text == null ? List.of() : new String(text, StandardCharsets.UTF_8).lines().toList());
+    return of(KernelManifest::resource);
+  }
+
+  /**
+   * Reads a manifest.
+   *
+   * @param files its folder: the bytes of a file, or null where there is none of that name
+   */
+  static KernelManifest of(Function<String, byte @Nullable []> files) {
+    return new KernelManifest(files);
   }
 
   /** Whether this was built without nvcc. */
@@ -100,14 +113,15 @@ public final class KernelManifest {
   byte[] image(String module, String architecture) {
     String name =
         architecture.equals("ptx") ? module + ".ptx" : module + "." + architecture + ".cubin";
-    byte[] image = resource(name);
+    byte[] image = files.apply(name);
     if (image == null) {
       throw new IllegalStateException(FOLDER + name + " is in the manifest, but not in the jar");
     }
     return image;
   }
 
-  private static byte @Nullable [] resource(String name) {
+  /** A file of this build. */
+  static byte @Nullable [] resource(String name) {
     try (InputStream in = KernelManifest.class.getResourceAsStream(FOLDER + name)) {
       return in == null ? null : in.readAllBytes();
     } catch (IOException e) {

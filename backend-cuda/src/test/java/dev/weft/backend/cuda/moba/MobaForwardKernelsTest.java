@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.weft.DataType;
 import dev.weft.backend.cuda.kernels.KernelManifest;
 import java.util.List;
 import java.util.Map;
@@ -25,6 +26,9 @@ class MobaForwardKernelsTest {
           "append_means_T", 16,
           "select_f32_d64_k32", 48,
           "select_f32_d64_kany", 64);
+
+  /** What a block may have of compute capability 8.6 and 8.9, which run the code of 8.0. */
+  private static final int SHARED_OF_SMALL_DEVICES = 99 * 1024;
 
   private static final List<String> TYPES = List.of("bf16", "f16", "f32");
 
@@ -71,6 +75,21 @@ class MobaForwardKernelsTest {
       String either = name.replace("_bf16", "_T").replace("_f16", "_T");
       int most = SPILLS.getOrDefault(name, SPILLS.getOrDefault(either, 0));
       assertTrue(r.spillStores() <= most && r.spillLoads() <= most, r.toString());
+    }
+  }
+
+  @Test
+  void sharedMemoryFitsEveryDevice() {
+    for (DataType type : List.of(DataType.BF16, DataType.F16, DataType.F32)) {
+      for (int width : new int[] {64, 128, MobaTiles.MOST_WIDTH}) {
+        MobaTiles tiles = new MobaTiles(type, width);
+        assertTrue(tiles.listedSharedBytes() <= SHARED_OF_SMALL_DEVICES, tiles.listed());
+        assertTrue(tiles.ownSharedBytes() <= SHARED_OF_SMALL_DEVICES, tiles.own());
+        for (int most : new int[] {8, 32, MobaTiles.ANY}) {
+          int bytes = tiles.selectSharedBytes(most);
+          assertTrue(bytes <= SHARED_OF_SMALL_DEVICES, tiles.select(most) + ": " + bytes);
+        }
+      }
     }
   }
 }

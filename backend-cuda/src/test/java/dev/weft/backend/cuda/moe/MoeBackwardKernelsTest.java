@@ -96,4 +96,12 @@ class MoeBackwardKernelsTest {
       assertTrue(r.spillStores() <= most && r.spillLoads() <= most, r.toString());
     }
   }
+
+  @Test
+  void sharedMemoryFitsTheDevicesThatATileIsFor() {
+    for (MoeBackwardKernels.Tile tile : MoeBackwardKernels.TILES) {
+      int most = tile.suffix().endsWith("_hopper") ? 227 * 1024 : 99 * 1024; // 99: of 8.6 and 8.9
+      assertTrue(tile.sharedBytes() <= most, tile.toString());
+    }
+  }
 }

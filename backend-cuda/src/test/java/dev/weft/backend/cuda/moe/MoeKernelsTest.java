@@ -96,4 +96,23 @@ class MoeKernelsTest {
       assertTrue(manifest.architectures(module).contains("ptx"), module);
     }
   }
+
+  /** On compute capability 8.6 and 8.9, which run the code of 8.0, a block has 99 KiB at most. */
+  @Test
+  void sharedMemoryFitsEveryDevice() {
+    List<GenericExperts.Tile> tiles =
+        new ArrayList<>(GenericExperts.Tile.ofMatrixUnits(DataType.BF16));
+    tiles.addAll(GenericExperts.Tile.ofMatrixUnits(DataType.F16));
+    Map<String, Integer> dynamic = new TreeMap<>();
+    for (GenericExperts.Tile tile : tiles) {
+      dynamic.put(tile.project(), tile.sharedBytes());
+      dynamic.put(tile.down(), tile.sharedBytes());
+    }
+    for (KernelManifest.Resources r : manifest.resources()) {
+      int bytes = r.sharedBytes() + dynamic.getOrDefault(r.name(), 0);
+      if (named().containsKey(r.name())) {
+        assertTrue(bytes <= 99 * 1024, r.name() + ": " + bytes);
+      }
+    }
+  }
 }

@@ -2,6 +2,7 @@ package dev.weft.backend.vulkan.driver;
 
 import dev.weft.DeviceException;
 import dev.weft.DeviceLostException;
+import dev.weft.DeviceOutOfMemoryException;
 import dev.weft.WeftException;
 
 /** What Vulkan's return codes mean. */
@@ -31,6 +32,9 @@ public final class Result {
   /** The exception for a code. */
   public static WeftException failure(String call, int code) {
     DeviceException failure = new DeviceException(call, code, name(code), null);
+    if (isOutOfMemory(code)) { // of the driver's own: a pipeline, a device, a submission
+      return new DeviceOutOfMemoryException(String.valueOf(failure.getMessage()));
+    }
     return code == DEVICE_LOST
         ? new DeviceLostException("the Vulkan device was lost: " + failure.getMessage(), failure)
         : failure;

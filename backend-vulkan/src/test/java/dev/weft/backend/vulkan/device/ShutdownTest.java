@@ -4,10 +4,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.backend.vulkan.VulkanProvider;
+import dev.weft.gpu.fixtures.OwnProcess;
 import dev.weft.gpu.fixtures.PresentDevice;
 import java.io.BufferedReader;
-import java.io.File;
-import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -31,7 +30,8 @@ class ShutdownTest {
   @RepeatedTest(4)
   void aProcessThatIsToldToEndWhileItLaunchesDoesNotCrash(
       RepetitionInfo repetition, @TempDir Path folder) throws Exception {
-    Process child = start(folder);
+    Process child =
+        OwnProcess.start(folder, LaunchingProgram.class, List.of("-Dweft.vulkan.cache=off"));
     try (BufferedReader out = child.inputReader(StandardCharsets.UTF_8)) {
       List<String> said = new ArrayList<>();
       String line = out.readLine();
@@ -47,30 +47,5 @@ class ShutdownTest {
     } finally {
       child.destroyForcibly();
     }
-  }
-
-  private static Process start(Path folder) throws IOException {
-    List<String> classPath = new ArrayList<>();
-    for (String own : List.of("target/test-classes", "target/classes", "target/spirv")) {
-      classPath.add(Path.of(own).toAbsolutePath().toString());
-    }
-    classPath.add(Path.of("target/test-spirv").toAbsolutePath().toString());
-    for (String property : List.of("java.class.path", "jdk.module.path")) {
-      String path = System.getProperty(property);
-      if (path != null && !path.isEmpty()) {
-        classPath.add(path);
-      }
-    }
-    return new ProcessBuilder(
-            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-            "-XX:-UsePerfData",
-            "--enable-native-access=ALL-UNNAMED",
-            "-Dweft.vulkan.cache=off",
-            "-cp",
-            String.join(File.pathSeparator, classPath),
-            LaunchingProgram.class.getName())
-        .directory(folder.toFile()) // a report of a crash goes there
-        .redirectErrorStream(true)
-        .start();
   }
 }

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.DeviceException;
 import dev.weft.DeviceLostException;
+import dev.weft.DeviceOutOfMemoryException;
 import dev.weft.gpu.NotUsableException;
 import org.junit.jupiter.api.Test;
 
@@ -25,9 +26,17 @@ class VulkanTest {
     assertThrows(
         DeviceLostException.class, () -> Result.check("vkQueueSubmit", Result.DEVICE_LOST));
     DeviceException e =
-        assertInstanceOf(DeviceException.class, Result.failure("vkQueueSubmit", -1));
-    assertEquals("vkQueueSubmit failed with VK_ERROR_OUT_OF_HOST_MEMORY (-1)", e.getMessage());
-    assertEquals(-1, e.code());
+        assertInstanceOf(DeviceException.class, Result.failure("vkCreateDevice", -3));
+    assertEquals("vkCreateDevice failed with VK_ERROR_INITIALIZATION_FAILED (-3)", e.getMessage());
+    assertEquals(-3, e.code());
+    DeviceOutOfMemoryException full =
+        assertInstanceOf(
+            DeviceOutOfMemoryException.class, Result.failure("vkCreateComputePipelines", -2));
+    assertTrue(
+        String.valueOf(full.getMessage())
+            .startsWith("vkCreateComputePipelines failed with VK_ERROR_OUT_OF_DEVICE_MEMORY (-2)"),
+        full.getMessage());
+    assertEquals(-1, full.needed());
   }
 
   @Test
