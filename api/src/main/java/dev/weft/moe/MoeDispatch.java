@@ -311,8 +311,12 @@ public final class MoeDispatch extends Kernel<MoeKernel> {
         .uses(weights);
   }
 
-  private static long rows(Launch launch, Tensor x) {
+  private long rows(Launch launch, Tensor x) {
     launch.require(x.rank() == 2, () -> "x: expected [T, H], but was " + x);
+    long most = Integer.MAX_VALUE / spec.topK();
+    launch.require(
+        x.size(0) <= most,
+        () -> "x: slots are numbered by I32; expected at most " + most + " tokens, but was " + x);
     return x.size(0);
   }
 }

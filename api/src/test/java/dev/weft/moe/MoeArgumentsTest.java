@@ -157,6 +157,35 @@ class MoeArgumentsTest {
   }
 
   @Test
+  void moreSlotsThanI32NumbersAreRefused() {
+    int experts = 1 << 17;
+    kernel =
+        device.prepare(
+            MoeDispatchSpec.builder()
+                .dataType(F32)
+                .hidden(1)
+                .intermediate(1)
+                .experts(experts)
+                .topK(experts)
+                .localExperts(1)
+                .router(RouterSpec.builder().build())
+                .build());
+    binding =
+        kernel.bind(
+            MoeWeights.of(make(F32, 1, 1, 1))
+                .gateUp(make(F32, 1, 2, 1))
+                .routerWeight(make(F32, experts, 1)));
+    kernel.forward(stream, MoeForward.of(binding, make(F32, 16383, 1), make(F32, 16383, 1)));
+    refused(
+        () ->
+            kernel.forward(
+                stream, MoeForward.of(binding, make(F32, 16384, 1), make(F32, 16384, 1))),
+        "moe.forward: x:",
+        "at most 16383 tokens",
+        "f32[16384, 1]");
+  }
+
+  @Test
   void bindRefusesWeightsThatDoNotFit() {
     refusedWeights(
         w -> w.gateUp(make(F16, LOCAL, I, H)), "moe.bind: gateUp:", "f16[3, 8, 8]", "f16[3, 4, 8]");
