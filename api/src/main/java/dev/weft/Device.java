@@ -570,7 +570,7 @@ public final class Device implements AutoCloseable {
       try {
         return guard("BackendDevice.allocate", () -> backend.allocate(bytes));
       } catch (DeviceOutOfMemoryException e) {
-        throw new DeviceOutOfMemoryException(what, bytes, e.free(), e.limit());
+        throw e.askedFor(what, bytes);
       }
     }
   }

@@ -6,6 +6,7 @@ import java.io.Serial;
 public final class DeviceOutOfMemoryException extends WeftException {
   @Serial private static final long serialVersionUID = 1;
 
+  private final String what;
   private final long needed;
   private final long free;
   private final long limit;
@@ -19,19 +20,32 @@ public final class DeviceOutOfMemoryException extends WeftException {
    * @param limit the limit in force (of the device, or {@link DeviceOptions#memoryLimit()})
    */
   public DeviceOutOfMemoryException(String what, long needed, long free, long limit) {
+    this(what, "", needed, free, limit);
+  }
+
+  private DeviceOutOfMemoryException(
+      String what, String memory, long needed, long free, long limit) {
     super(
         what
             + ": needs "
             + needed
-            + " bytes, but "
+            + " bytes"
+            + memory
+            + ", but "
             + (free < 0 ? "an unknown number" : Long.toString(free))
             + " of "
             + limit
             + " are free; close tensors, call Device.trim(), or raise DeviceOptions.memoryLimit",
         null);
+    this.what = what;
     this.needed = needed;
     this.free = free;
     this.limit = limit;
+  }
+
+  /** The same of what the user asked for; what the backend says of its memory stays. */
+  DeviceOutOfMemoryException askedFor(String purpose, long bytes) {
+    return new DeviceOutOfMemoryException(purpose, " of " + what, bytes, free, limit);
   }
 
   /**

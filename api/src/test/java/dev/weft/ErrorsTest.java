@@ -255,7 +255,7 @@ class ErrorsTest {
               DeviceOutOfMemoryException.class, () -> device.allocate(DataType.F32, 2, 600));
       assertEquals(4800, e.needed());
       assertEquals(4000, e.limit());
-      assertMentions(e, "tensor f32[2, 600]: needs 4800 bytes");
+      assertMentions(e, "tensor f32[2, 600]: needs 4800 bytes of fake, but");
       device.allocate(DataType.F32, 1).close();
     }
     assertEquals(List.of(), attention.fake.violations());
