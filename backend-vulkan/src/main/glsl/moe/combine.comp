@@ -6,6 +6,7 @@
 #include "experts.glsl"
 
 #define GROUP 128 /* as Combination.java has it */
+#define AT_ONCE 8 /* slots of a token that are asked for together */
 
 layout(local_size_x = GROUP) in;
 
@@ -53,20 +54,33 @@ void main() {
   if (column >= a.hidden) return;
   vec4 sum = vec4(0.0);
   const uint64_t id = at(a.ids, token * a.id_pitch, 4), weight = at(a.weights, token * a.weight_pitch, 4);
-  // Four slots at a time, so that their rows are asked for together: rows that nobody wrote are read as well, and left.
-  for (int from = 0; from < top_k; from += 4) {
-    vec4 v[4];
-    float w[4];
-    bool here[4];
-    [[unroll]] for (int i = 0; i < 4; i++) {
-      const int k = min(from + i, top_k - 1);
-      const int e = load_int(id, k);
-      w[i] = load_float(weight, k);
-      here[i] = from + i < top_k && e >= a.first_expert && e < a.first_expert + a.local_experts;
-      v[i] = sum_of_parts(a.out_rows, (int64_t(token) * top_k + k) * a.out_pitch + column, a.out_stride, a.out_parts,
-                          a.out_type);
+  const bool whole = a.out_parts == 1 && a.out_type != TYPE_F32;  // a row is one load
+  // Several slots at a time, so that their rows are asked for together: rows that nobody wrote are read as well, and left.
+  for (int from = 0; from < top_k; from += AT_ONCE) {
+    const uint64_t row = place(a.out_rows, (int64_t(token) * top_k + from) * a.out_pitch + column, a.out_type);
+    const uint64_t pitch = uint64_t(a.out_pitch) * uint64_t(type_bytes(a.out_type));
+    uvec2 bits[AT_ONCE];
+    vec4 v[AT_ONCE];
+    float w[AT_ONCE];
+    bool here[AT_ONCE];
+    [[unroll]] for (int i = 0; i < AT_ONCE; i++) {
+      bits[i] = uvec2(0u);
+      v[i] = vec4(0.0);
+      w[i] = 0.0;
+      here[i] = false;
+      if (from + i < top_k) {
+        const int e = load_int(id, from + i);
+        w[i] = load_float(weight, from + i);
+        here[i] = e >= a.first_expert && e < a.first_expert + a.local_experts;
+        if (whole) {
+          bits[i] = Words2(row + uint64_t(i) * pitch).v;
+        } else {
+          v[i] = sum_of_parts(row + uint64_t(i) * pitch, 0, a.out_stride, a.out_parts, a.out_type);
+        }
+      }
     }
-    [[unroll]] for (int i = 0; i < 4; i++) {
+    [[unroll]] for (int i = 0; i < AT_ONCE; i++) {
+      if (whole) v[i] = widen4(bits[i], a.out_type);
       if (here[i]) sum = fma(vec4(w[i]), v[i], sum);
     }
   }

@@ -149,6 +149,35 @@ final class MoeShapeCases {
                 tokens,
                 spec(type).hidden(328).intermediate(184).experts(48).topK(8)));
       }
+      // A third of the slots are one expert's: more than kernels may have rows for at once.
+      cases.add(
+          few(
+                  "few-rows-of-one-expert",
+                  20,
+                  spec(type)
+                      .hidden(136)
+                      .intermediate(48)
+                      .experts(16)
+                      .topK(3)
+                      .expertBias(true)
+                      .router(MoeRouters.given()))
+              .family(Family.ADVERSARIAL)
+              .values(
+                  "givenIds", Values.each((draw, i) -> i % 3 == 1 ? 5 : draw.below(i, 18) - 1)));
+      cases.add(
+          few(
+                  "few-rows-token-count-4",
+                  7,
+                  spec(type)
+                      .hidden(264)
+                      .intermediate(40)
+                      .experts(16)
+                      .topK(8)
+                      .firstExpert(2)
+                      .localExperts(14)
+                      .activation(ExpertActivation.RELU2))
+              .family(Family.ADVERSARIAL)
+              .present(4));
     }
   }
 

@@ -31,8 +31,10 @@ final class Experts {
   /** As moe/few_rows has them. */
   private static final int FEW_ROWS = 16;
 
-  private static final int FEW_COLUMNS = 32;
-  private static final int FEW_GROUP = 128;
+  /** Rows of weights of a group of moe/few_rows and of moe/slots, and its work-items. */
+  static final int FEW_COLUMNS = 32;
+
+  static final int FEW_GROUP = 128;
 
   /** Rows, in all or of an expert, beyond which cooperative matrices do better with tiles. */
   private static final int MOST_ROWS_OF_COOPERATIVE = 32;
@@ -107,14 +109,16 @@ final class Experts {
         && tile.rows() == FEW_ROWS;
   }
 
+  /** Whether those of cooperative matrices do better with so many rows than tiles. */
+  static boolean areFew(long rows, int experts) {
+    return rows <= MOST_ROWS_OF_COOPERATIVE || rows <= (long) MOST_ROWS_OF_AN_EXPERT * experts;
+  }
+
   /** Whether they take the work. */
   private static boolean streams(
       Variant variant, long rows, ExpertWeights weights, boolean aligned) {
-    boolean few =
-        rows <= MOST_ROWS_OF_COOPERATIVE
-            || rows <= (long) MOST_ROWS_OF_AN_EXPERT * weights.experts();
     return variant.projectFew != null
-        && (few || variant.tile.units() != MatrixUnits.COOPERATIVE)
+        && (areFew(rows, weights.experts()) || variant.tile.units() != MatrixUnits.COOPERATIVE)
         && aligned
         && weights.hidden() % 8 == 0
         && weights.width() % 8 == 0;

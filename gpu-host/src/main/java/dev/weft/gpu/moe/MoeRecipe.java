@@ -26,8 +26,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * Mixture-of-experts dispatch on any device that runs compute kernels. Forward: logits, routing,
  * sort of the slots by expert, two grouped products per group of tokens (and two for the shared
- * expert), combination; a single token needs no sort and no combination. Everything that depends on
- * the routing is decided on the device.
+ * expert), combination; few slots need no sort, and a single token no combination either.
+ * Everything that depends on the routing is decided on the device.
  */
 public final class MoeRecipe implements MoeKernel {
   /** A group chooses among as many experts as its local memory holds keys for. */
@@ -60,6 +60,7 @@ public final class MoeRecipe implements MoeKernel {
   private final Experts experts;
   private final Combination combination;
   private final @Nullable OneToken oneToken;
+  private final @Nullable FewSlots fewSlots;
   private final @Nullable MoeBackwardPasses backward;
 
   /** Compiles every kernel that a launch of the spec may need. */
@@ -71,6 +72,7 @@ public final class MoeRecipe implements MoeKernel {
     experts = new Experts(device, spec);
     combination = new Combination(device, spec);
     oneToken = OneToken.of(device, spec);
+    fewSlots = FewSlots.of(device, spec);
     backward =
         spec.modes().contains(Mode.BACKWARD)
             ? new MoeBackwardPasses(device, spec, routing, sort)
@@ -204,19 +206,74 @@ public final class MoeRecipe implements MoeKernel {
               scratch.at(plan.blockCounts)));
     }
 
-    /** Sorts, computes and combines the slots of some tokens. */
+    /** Sorts, if need be, computes and combines the slots of some tokens. */
     private void group(Routing all, int first, int count, @Nullable Region zRows) {
       MoeSaved saved = a.saved();
       Tensor z = saved == null ? null : saved.z();
       boolean whole = count == tokens;
       Routing routed = all.from(first);
       long rows = (long) count * spec.topK();
+      boolean aligned = TensorLayout.isAligned(a.x(), 16) && weights.routed().isAligned();
+      FewSlots unsorted =
+          whole
+                  && saved == null
+                  && a.counts() == null
+                  && FewSlots.takes(rows, spec.localExperts(), aligned)
+              ? fewSlots
+              : null;
       Experts.Variant variant = experts.choose(rows, spec.localExperts());
+      SortedRows sorted =
+          unsorted == null ? sort(routed, first, count, variant) : SortedRows.tokens(rows);
+      DataType type = spec.dataType();
+      long xPitch = TensorLayout.stride(a.x(), 0);
+      ExpertWork work =
+          new ExpertWork(
+              weights.routed(),
+              sorted,
+              Region.of(a.x()).plus(first * xPitch * type.bytes()),
+              xPitch,
+              aligned,
+              first,
+              count,
+              tokenCount,
+              spec.topK(),
+              scratch.at(plan.act),
+              plan.actPitch(),
+              scratch.at(plan.out),
+              plan.outPitch(),
+              unsorted == null ? experts.parts(rows, weights.routed(), aligned) : 1,
+              Region.ofNullable(z),
+              MoeCodes.pitch(z),
+              zRows == null ? null : zRows.plus((long) first * spec.topK() * Integer.BYTES));
+      if (unsorted == null) {
+        experts.project(stream, variant, work);
+        experts.down(stream, variant, work);
+      } else {
+        unsorted.enqueue(stream, work, routed);
+      }
+      ExpertWork shared = shared(work);
+      if (shared != null) {
+        Experts.Variant tile = experts.choose(count, 1);
+        experts.project(stream, tile, shared);
+        experts.down(stream, tile, shared);
+      }
+      Region sharedLogits =
+          spec.sharedGate() ? scratch.at(plan.sharedLogits + (long) first * Float.BYTES) : null;
+      combination.enqueue(stream, a.y(), routed, work, shared, sharedLogits);
+    }
+
+    /** Sorts the slots of some tokens. */
+    private SortedRows sort(Routing routed, int first, int count, Experts.Variant variant) {
+      MoeSaved saved = a.saved();
+      boolean whole = count == tokens;
       Region permutation =
           whole && saved != null ? Region.of(saved.permutation()) : scratch.at(plan.permutation);
       SortedRows sorted =
           new SortedRows(
-              permutation, scratch.at(plan.offsets), scratch.at(plan.projectTiles), rows);
+              permutation,
+              scratch.at(plan.offsets),
+              scratch.at(plan.projectTiles),
+              (long) count * spec.topK());
       sort.enqueue(
           stream,
           new SlotSort.Work(
@@ -239,39 +296,7 @@ public final class MoeRecipe implements MoeKernel {
               null,
               0,
               scratch.at(plan.blockCounts)));
-      DataType type = spec.dataType();
-      long xPitch = TensorLayout.stride(a.x(), 0);
-      boolean aligned = TensorLayout.isAligned(a.x(), 16) && weights.routed().isAligned();
-      ExpertWork work =
-          new ExpertWork(
-              weights.routed(),
-              sorted,
-              Region.of(a.x()).plus(first * xPitch * type.bytes()),
-              xPitch,
-              aligned,
-              first,
-              count,
-              tokenCount,
-              spec.topK(),
-              scratch.at(plan.act),
-              plan.actPitch(),
-              scratch.at(plan.out),
-              plan.outPitch(),
-              experts.parts(rows, weights.routed(), aligned),
-              Region.ofNullable(z),
-              MoeCodes.pitch(z),
-              zRows == null ? null : zRows.plus((long) first * spec.topK() * Integer.BYTES));
-      experts.project(stream, variant, work);
-      experts.down(stream, variant, work);
-      ExpertWork shared = shared(work);
-      if (shared != null) {
-        Experts.Variant tile = experts.choose(count, 1);
-        experts.project(stream, tile, shared);
-        experts.down(stream, tile, shared);
-      }
-      Region sharedLogits =
-          spec.sharedGate() ? scratch.at(plan.sharedLogits + (long) first * Float.BYTES) : null;
-      combination.enqueue(stream, a.y(), routed, work, shared, sharedLogits);
+      return sorted;
     }
 
     private @Nullable ExpertWork shared(ExpertWork routed) {
