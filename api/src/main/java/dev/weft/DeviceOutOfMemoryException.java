@@ -45,6 +45,9 @@ public final class DeviceOutOfMemoryException extends WeftException {
 
   /** The same of what the user asked for; what the backend says of its memory stays. */
   DeviceOutOfMemoryException askedFor(String purpose, long bytes) {
+    if (needed < 0) {
+      return this; // what the driver lacked was memory for itself
+    }
     return new DeviceOutOfMemoryException(purpose, " of " + what, bytes, free, limit);
   }
 
@@ -55,6 +58,7 @@ public final class DeviceOutOfMemoryException extends WeftException {
    */
   public DeviceOutOfMemoryException(String call) {
     super(call + "; close tensors, call Device.trim(), or see who else uses the device", null);
+    this.what = call;
     this.needed = -1;
     this.free = -1;
     this.limit = -1;
