@@ -231,8 +231,6 @@ struct ExpertGemm {
     uint32_t parity = 1;
     for (Items items = firstItem<true>(); items.number < items.end; nextItem<true>(items)) {
       locate(items.number, item);
-      bool once = tileStarts[item.expert + 1] - tileStarts[item.expert] == 1;
-      uint64_t policy = once ? kEvictFirst : kEvictNormal;
       for (int step = 0; step < steps(); step++) {
         if (step + 1 == steps() && a.nextItem != nullptr) publish(items);  // while the ring is still full
         barrier_wait(empty(stage), parity);
@@ -242,12 +240,13 @@ struct ExpertGemm {
           uint32_t to = weightsAt(stage) + s * S::kWeightSlab;
           int k = (step * kSlabs + s) * 64;
           if constexpr (kPaired) {
-            copy_box(to, &a.weights, full(stage), policy, k, item.weightTile * 128, item.expert);
-            copy_box(to + 16384, &a.upWeights, full(stage), policy, k, item.weightTile * 128, item.expert);
+            copy_box(to, &a.weights, full(stage), kEvictNormal, k, item.weightTile * 128, item.expert);
+            copy_box(to + 16384, &a.upWeights, full(stage), kEvictNormal, k, item.weightTile * 128, item.expert);
           } else if constexpr (kGated) {
-            copy_box(to, &a.weights, full(stage), policy, k, 0, 0, item.weightTile * (S::kWeightRows / 16), item.expert);
+            copy_box(to, &a.weights, full(stage), kEvictNormal, k, 0, 0, item.weightTile * (S::kWeightRows / 16),
+                     item.expert);
           } else {
-            copy_box(to, &a.weights, full(stage), policy, k, item.weightTile * S::kWeightRows, item.expert);
+            copy_box(to, &a.weights, full(stage), kEvictNormal, k, item.weightTile * S::kWeightRows, item.expert);
           }
         }
         if (++stage == kStages) {

@@ -10,6 +10,10 @@
 //   for the weights that it may begin with. What is left to wait for is the order of the rows. The ids are there: the
 //   sort lets this launch begin only after its own predecessors have ended.
 //
+//   Weights are read once, and yet they are the first to leave the L2 only where they are few (`leaveFirst`). Else what
+//   others wrote there would stay, to be written back little by little between the reads, which takes the memory longer
+//   than to write it at once; a short launch is over before.
+//
 //   Experts without rows are left out of the table that a block looks its items up in.
 #pragma once
 #include "expert_gemm.cuh"
@@ -22,6 +26,7 @@ struct StreamArguments {  // as HopperExperts.java writes it
   i64 idPitch;
   int slots;
   int firstExpert;  // whose number in ids is that of local expert 0
+  int leaveFirst;   // weights that are read once are the first to leave the L2
   Arguments project;
   Arguments down;
 };
@@ -243,7 +248,7 @@ struct ExpertStream {
     typename Project::Ring ring{0, 1};
     for (int number = claim(q); number < q.items;) {
       locate(number, tiles, item);
-      uint64_t policy = item.tiles == 1 ? kEvictFirst : kEvictNormal;
+      uint64_t policy = a.leaveFirst && item.tiles == 1 ? kEvictFirst : kEvictNormal;
       int last = steps(of(item));
       for (int step = 0; step < last; step++) {
         if (step + 1 == last) number = claim(q);  // while the ring is still full

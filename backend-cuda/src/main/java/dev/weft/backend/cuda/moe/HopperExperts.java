@@ -39,6 +39,9 @@ final class HopperExperts implements ExpertKernels {
   /** Items are counted in 32 bits. */
   private static final long MOST_COUNTED = Integer.MAX_VALUE / 2;
 
+  /** Weights that are read before it matters what others wrote into the L2; measured. */
+  private static final long FEW_BYTES = 350L << 20;
+
   /** Rows of x are gathered by 32-bit numbers of 16 bytes. */
   private static final long MOST_X_BYTES = 1L << 35;
 
@@ -308,7 +311,8 @@ final class HopperExperts implements ExpertKernels {
             .put(work.doneCounters())
             .put(work.idPitch())
             .put(slots)
-            .put(work.spec().firstExpert());
+            .put(work.spec().firstExpert())
+            .put(mostRead(work) <= FEW_BYTES ? 1 : 0);
     MemorySegment none = arena.allocate(TensorMaps.MAP_BYTES);
     put(block, work, project, none, work.projectCounter(), counts ? tile.stages() : 0);
     put(block, work, down, none, 0, 0);
@@ -317,6 +321,13 @@ final class HopperExperts implements ExpertKernels {
         kernels(tile).gated,
         Math.min(items, multiprocessors),
         tile.sharedBytesOfBoth(experts));
+  }
+
+  /** The most weights of gated experts that can be touched, in bytes. */
+  private long mostRead(ExpertWork work) {
+    ExpertWeights weights = work.weights();
+    long touched = Math.min(work.rows().mostRows(), weights.experts());
+    return touched * 3 * weights.hidden() * weights.width() * element.bytes();
   }
 
   private static void launch(CudaStream stream, KernelFunction kernel, long blocks, int shared) {
