@@ -65,7 +65,7 @@ STEPS(bf16, Bf16, 4, 8) STEPS(f16, F16, 4, 8) STEPS(f32, F32, 4, 4)
 
 // Pitches that are not multiples of 16 bytes.
 #define NARROW(KERNEL)                                            \
-  KERNEL(bf16, Bf16, 4, 4) KERNEL(bf16, Bf16, 4, 2) KERNEL(bf16, Bf16, 4, 1) KERNEL(f16, F16, 4, 2)
+  KERNEL(bf16, Bf16, 4, 4) KERNEL(bf16, Bf16, 4, 2) KERNEL(f16, F16, 4, 2)
 NARROW(FORWARD)
 
 // Eight channels (of F32: four) would not fit the registers.

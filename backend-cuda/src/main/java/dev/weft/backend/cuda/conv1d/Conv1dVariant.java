@@ -82,7 +82,7 @@ record Conv1dVariant(Mode mode, boolean steps, @Nullable DataType element, int w
         all.add(of(mode, DataType.BF16, width, ROW / DataType.BF16.bytes()));
       }
     }
-    for (int vector : new int[] {4, 2, 1}) {
+    for (int vector : new int[] {4, 2}) {
       all.add(of(Mode.FORWARD, DataType.BF16, USUAL_WIDTH, vector));
     }
     all.add(of(Mode.FORWARD, DataType.F16, USUAL_WIDTH, 2));
