@@ -94,16 +94,18 @@ final class MobaGradientOracle {
       Dot dp = new Dot(gradient, head.v, keys[j] * head.valueDim);
       double difference = dp.value - delta.value;
       double ds = p * difference;
+      // Of p and of ds, each below the normal numbers.
+      double flushed = ToleranceLaw.FLUSHED * Math.abs(difference) + law.mp();
       double error =
           p
                   * (Math.abs(difference) * d
                       + ToleranceLaw.g(head.valueDim) * (dp.magnitude + delta.magnitude))
-              + law.mp();
+              + flushed;
       double rms =
           p
                   * (Math.abs(difference) * dRms
                       + ToleranceLaw.gRms(head.valueDim) * (dp.norm + delta.norm))
-              + law.mp();
+              + flushed;
       valueSums.add(keys[j], p, p * d, p * dRms, gradient, 0);
       keySums.add(keys[j], ds, error, rms, query, 0);
       querySums.add(0, ds, error, rms, head.k, keys[j] * head.dim);

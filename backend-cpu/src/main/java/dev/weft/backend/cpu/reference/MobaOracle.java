@@ -1,6 +1,5 @@
 package dev.weft.backend.cpu.reference;
 
-import dev.weft.DataType;
 import dev.weft.Tensor;
 import dev.weft.backend.cpu.host.Elements;
 import dev.weft.backend.cpu.moba.MobaSequence;
@@ -26,13 +25,11 @@ final class MobaOracle {
   private final MobaAttentionSpec spec;
   private final ToleranceLaw law;
   private final double scale;
-  private final boolean f16;
 
   private MobaOracle(MobaAttentionSpec spec) {
     this.spec = spec;
     law = ToleranceLaw.of(spec.dataType());
     scale = Math.abs(spec.scale());
-    f16 = spec.dataType() == DataType.F16;
   }
 
   static Map<String, Expected> forward(
@@ -183,8 +180,8 @@ final class MobaOracle {
         logSum,
         pd + ToleranceLaw.g(keyCount) + rounding,
         Math.sqrt(pdSquares) + ToleranceLaw.gRms(keyCount) * Math.sqrt(weights) + rounding);
-    // Probabilities below F16's range round to 0 or to its least number.
-    double underflow = f16 ? 0x1p-25 * Math.exp(scores.max - logSum) : 0;
+    // Probabilities below the range round to 0 or to the least number, or are flushed.
+    double underflow = law.mp() * Math.exp(scores.max - logSum);
     for (int c = 0; c < value.length; c++) {
       out.set(
           row * value.length + c,

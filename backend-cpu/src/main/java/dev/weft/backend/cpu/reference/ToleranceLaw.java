@@ -15,6 +15,12 @@ final class ToleranceLaw {
   /** What a function in F32 may lose, relative to its value. */
   static final double FUNCTION = 0x1p-20;
 
+  /**
+   * What an intermediate in F32 may lose where it is below the normal numbers: devices may take
+   * those for 0, and many do.
+   */
+  static final double FLUSHED = 0x1p-126;
+
   private final double us;
   private final double ms;
   private final double up;
@@ -34,9 +40,9 @@ final class ToleranceLaw {
    */
   static ToleranceLaw of(DataType storage) {
     return switch (storage) {
-      case F32 -> new ToleranceLaw(0x1p-24, 0x1p-126, 0, 0);
+      case F32 -> new ToleranceLaw(0x1p-24, 0x1p-126, 0, FLUSHED);
       case F16 -> new ToleranceLaw(0x1p-11, 0x1p-24, 0x1p-11, 0x1p-25);
-      case BF16 -> new ToleranceLaw(0x1p-8, 0x1p-126, 0x1p-8, 0);
+      case BF16 -> new ToleranceLaw(0x1p-8, 0x1p-126, 0x1p-8, FLUSHED);
       case I32, U8 -> throw new IllegalArgumentException("no tolerance for " + storage);
     };
   }
@@ -56,7 +62,7 @@ final class ToleranceLaw {
     return up;
   }
 
-  /** m_p, the absolute loss of an intermediate that may be rounded. */
+  /** m_p, the absolute loss of an intermediate that may be rounded, or flushed to 0. */
   double mp() {
     return mp;
   }
