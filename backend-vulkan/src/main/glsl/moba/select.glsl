@@ -32,8 +32,6 @@ int past_blocks(QueryTile tile, int row) {
 }
 
 #ifdef KERNEL_moba_select_few
-shared uint places[SEGMENT * GROUP];
-
 uint64_t best[FEW];
 
 // Descending.
@@ -115,24 +113,25 @@ void main() {
     uint absent = absent_means(tile.sequence, from + first, columns_here);
     score_means(tile.sequence, kv_head, from, most, id);
     // First the columns that may be among the best, then those into the best: work-items of a wave insert together.
-    int count = 0;
+    uint candidates = 0u;
     // Unrolled, as are others here: llvmpipe of Mesa 22.3 leaves all loops of a kernel after 65,535 turns in all.
     [[unroll]] for (int n = 0; n < SEGMENT; n++) {
       int i = first + n;
       if (n < columns_here) {
         if ((absent >> n & 1u) != 0u) PUT_SCORE(row, i, MINUS_INFINITY);
-        places[count * GROUP + id] = uint(i);
-        count += full && SCORE_AT(row, i) <= least ? 0 : 1;
+        if (!full || !(SCORE_AT(row, i) <= least)) candidates |= 1u << n;
       }
     }
-    for (int n = 0; n < count; n++) {
-      int i = int(places[n * GROUP + id]);
+    while (candidates != 0u) {
+      int i = first + findLSB(candidates);
+      candidates &= candidates - 1u;
       uint64_t x = candidate(SCORE_AT(row, i), from + i);
       if (x > best[FEW - 1]) insert(x);
     }
     full = best[FEW - 1] != 0ul;
     if (full) least = candidate_score(best[FEW - 1]);
   }
+  barrier();  // the best may take the place of scores
   [[unroll]] for (int i = 0; i < FEW; i++) {
     PUT_BEST(2 * (i * GROUP + id), uint(best[i] & 0xfffffffful));
     PUT_BEST(2 * (i * GROUP + id) + 1, uint(best[i] >> 32));
@@ -145,16 +144,15 @@ void main() {
         insert(uint64_t(BEST_AT(where)) | uint64_t(BEST_AT(where + 1)) << 32);
       }
     }
-    // Ascending: a block's place is the number of lower ones.
+    // Ascending: a block's place is the number of lower ones. Loops in loops may be left rolled, and an index that is no
+    // constant moves an array from registers to memory: so it is not the array of the best.
     int count = min(past, a.slots);
-    [[unroll]] for (int i = 0; i < FEW; i++) {
-      if (i < count) {
-        int place = 0;
-        [[unroll]] for (int j = 0; j < FEW; j++) {
-          place += j < count && candidate_block(best[j]) < candidate_block(best[i]) ? 1 : 0;
-        }
-        store_int(chosen, place, candidate_block(best[i]));
-      }
+    int blocks[FEW];
+    [[unroll]] for (int i = 0; i < FEW; i++) blocks[i] = candidate_block(best[i]);
+    for (int i = 0; i < count; i++) {
+      int place = 0;
+      for (int j = 0; j < count; j++) place += blocks[j] < blocks[i] ? 1 : 0;
+      store_int(chosen, place, blocks[i]);
     }
     for (int i = count; i < a.columns; i++) store_int(chosen, i, -1);
   }

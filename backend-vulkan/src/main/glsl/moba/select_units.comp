@@ -1,11 +1,13 @@
 #version 460
 // Selection (select.comp) for F16 and BF16 on cooperative matrices: scores are multiplied there and stored to shared memory,
 // where the rest is as in the plain kernels. Constants: WIDTH, ROWS, KEYS, WAVES.
+#extension GL_KHR_shader_subgroup_basic : require
 #define ROW_PITCH PITCH(WIDTH)
-#define KEYS_AT (ROWS * ROW_PITCH)
-#define SCORE_PITCH (KEYS + 4)
-#define SCORES_AT ((ROWS + KEYS) * ROW_PITCH / 2)  // in words
-#define TILE_CHUNKS (((ROWS + KEYS) * ROW_PITCH / 2 + ROWS * SCORE_PITCH) / 4)
+#define SCORE_PITCH (ROWS + 4)  // of the scores of one mean: neighbouring work-items have neighbouring rows
+#define SCORES_AT (KEYS * ROW_PITCH / 2)  // in words, behind the means
+#define MEAN_CHUNKS ((SCORES_AT + KEYS * SCORE_PITCH) / 4)
+#define ROW_CHUNKS (ROWS * ROW_PITCH / CHUNK)
+#define TILE_CHUNKS (MEAN_CHUNKS > ROW_CHUNKS ? MEAN_CHUNKS : ROW_CHUNKS)
 #include "../common/matrix.glsl"
 #include "../common/copy.glsl"
 #include "batch.glsl"
@@ -20,12 +22,11 @@ layout(local_size_x = GROUP) in;
 #define WIDTH_CHUNKS (WIDTH / CHUNK)
 #define ROWS_AT_ONCE (GROUP / WIDTH_CHUNKS)
 #define SCORE_ROWS (ROWS / 16)
-#define SCORE_TILES (SCORE_ROWS * (KEYS / 16))
 #define SEGMENTS (GROUP / ROWS)
 #define SEGMENT (KEYS / SEGMENTS)
 
-#define SCORE_AT(row, i) float_at(SCORES_AT + (row) * SCORE_PITCH + (i))
-#define PUT_SCORE(row, i, v) put_float(SCORES_AT + (row) * SCORE_PITCH + (i), v)
+#define SCORE_AT(row, i) float_at(SCORES_AT + (i) * SCORE_PITCH + (row))
+#define PUT_SCORE(row, i, v) put_float(SCORES_AT + (i) * SCORE_PITCH + (row), v)
 #define BEST_AT(i) word_at(i)
 #define PUT_BEST(i, v) put_word(i, v)
 
@@ -34,6 +35,13 @@ shared int64_t query_at[ROWS];
 #define QUERIES_OF_ITEM (ROWS / ROWS_AT_ONCE)
 #define MEANS_OF_ITEM (KEYS / ROWS_AT_ONCE)
 
+// A wave's share of the scores: 16 rows, whose queries it keeps as operands, and of the means 16 of each MEANS_OF_WAVES.
+#define ROW_OF_WAVE (int(gl_SubgroupID) % SCORE_ROWS * 16)
+#define MEANS_OF_WAVE (int(gl_SubgroupID) / SCORE_ROWS * 16)
+#define MEANS_OF_WAVES (WAVES / SCORE_ROWS * 16)
+UNIT_A queries[WIDTH / 16];
+
+// Means take the place of the rows.
 void load_rows(int id) {
   const int column = id % WIDTH_CHUNKS * CHUNK;
   const int count = clamp(a.dim - column, 0, CHUNK);
@@ -55,6 +63,11 @@ void load_rows(int id) {
       put_chunk(row * ROW_PITCH + column, bits);
     }
   }
+  barrier();
+  [[unroll]] for (int c = 0; c < WIDTH; c += 16) {
+    coopMatLoad(queries[c / 16], tile_memory, uint(ROW_OF_WAVE * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
+  }
+  barrier();
 }
 
 // Means on their way to the tile.
@@ -80,21 +93,18 @@ void fetch_means(Sequence s, int kv_head, int from, int to, int id) {
 void score_means(Sequence s, int kv_head, int from, int to, int id) {
   if (from == 0) fetch_means(s, kv_head, from, to, id);
   [[unroll]] for (int i = 0; i < MEANS_OF_ITEM; i++) {
-    put_chunk(KEYS_AT + (id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_PITCH + id % WIDTH_CHUNKS * CHUNK, means_ahead[i]);
+    put_chunk((id / WIDTH_CHUNKS + i * ROWS_AT_ONCE) * ROW_PITCH + id % WIDTH_CHUNKS * CHUNK, means_ahead[i]);
   }
   if (from + KEYS < to) fetch_means(s, kv_head, from + KEYS, to, id);
   barrier();
-  for (int tile = id / WAVE; tile < SCORE_TILES; tile += WAVES) {
-    const int first_row = tile % SCORE_ROWS * 16, first_key = tile / SCORE_ROWS * 16;
+  for (int first = MEANS_OF_WAVE; first < KEYS; first += MEANS_OF_WAVES) {
     UNIT_SUMS sums = UNIT_SUMS(0.0);
     [[unroll]] for (int c = 0; c < WIDTH; c += 16) {
-      UNIT_A x;
       UNIT_B y;
-      coopMatLoad(x, tile_memory, uint(first_row * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_ROWS);
-      coopMatLoad(y, tile_memory, uint(KEYS_AT + first_key * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS);
-      sums = coopMatMulAdd(x, y, sums);
+      coopMatLoad(y, tile_memory, uint(first * ROW_PITCH + c) / CHUNK, ROW_PITCH / CHUNK, BY_COLUMNS);
+      sums = coopMatMulAdd(queries[c / 16], y, sums);
     }
-    coopMatStore(sums, tile_memory, uint(SCORES_AT + first_row * SCORE_PITCH + first_key) / 4, SCORE_PITCH / 4, BY_ROWS);
+    coopMatStore(sums, tile_memory, uint(SCORES_AT + first * SCORE_PITCH + ROW_OF_WAVE) / 4, SCORE_PITCH / 4, BY_COLUMNS);
   }
   barrier();
 }

@@ -24,7 +24,7 @@ record MobaSelectionKernels(ComputeKernel few, ComputeKernel any, int rows, int 
   private static final int KEYS = 32;
 
   /** What moba/select_units needs at most: see there. */
-  private static final long COOPERATIVE_LOCAL_BYTES = 45_000;
+  private static final long COOPERATIVE_LOCAL_BYTES = 22_000;
 
   static MobaSelectionKernels of(ComputeDevice device, MobaAttentionSpec spec, MobaTiles tiles) {
     ComputeTraits traits = device.traits();
