@@ -11,7 +11,8 @@
 // W-1 rows of x and of g; d[e] is complete W-1 rows later, so a tile computes g for W-1 rows past its end. A tile owns
 // the tokens that it holds and the dinitial of the sequences that start in it; no two write the same value. The sums of a
 // tile go to `partial`, and conv1d_reduce adds tiles in ascending order, so that results do not depend on scheduling.
-// Tiles are long, so that partials stay small. No barriers.
+// Tiles are long, so that partials stay small, and about the same length, so that `tile` only tells how many there are. No
+// barriers.
 #include "states.glsl"
 
 STORED_ARGUMENTS {
@@ -67,10 +68,17 @@ Values combine(Values taps[TAPS], Values reversed[TAPS], Values g[KEPT], Values 
   return v;
 }
 
+// From row to row, in bytes. Fixed forms are for steps of less than 2^32, so that an address is one multiply-add.
+#ifdef TYPE
+#define Step uint
+#else
+#define Step int64_t
+#endif
+
 // Some rows of x and of dout.
 struct Rows {
   uint64_t x, dout;
-  int64_t x_step, dout_step;  // bytes from row to row
+  Step x_step, dout_step;
   int count, type;
 };
 
@@ -113,7 +121,7 @@ struct Sums {
 // carries, and so wait for it, where a turn ends: that is why a turn is long and its loads come first. `silu` is a
 // constant wherever this is called.
 void walk(Values taps[TAPS], Values reversed[TAPS], Values bias, bool silu, inout Pair ahead[TURN], Rows rows, int i,
-          int count, inout Sums sums, int first, uint64_t dx, int64_t dx_step) {
+          int count, inout Sums sums, int first, uint64_t dx, Step dx_step) {
   [[dont_unroll]] for (; count > 0; count -= TURN) {
     Pair taken[TURN];
     i += TURN;
@@ -145,8 +153,15 @@ void set_out(Rows rows, int i, int width, inout Pair edges[KEPT], inout Pair ahe
   [[unroll]] for (int u = 0; u < TURN; u++) ahead[u] = pair_at(rows, i + width - 1 + u);
 }
 
+bool has_initial(int s) { return GIVEN(has_initial) && load_byte(a.has_initial, s) != 0u; }
+
 bool is_skipped(int s) {
   return GIVEN(cache_indices) && slot_of(a.cache_indices, s, a.pad_slot, ANY_SLOT) < 0;
+}
+
+// Tiles of about the same length, which start where sequences do if all are as long and their number allows it.
+int first_token(int tile, int tokens, int tiles) {
+  return tile * (tokens / tiles) + int(uint(tile) * uint(tokens % tiles) / uint(tiles));  // tiles are few
 }
 
 void main() {
@@ -164,7 +179,7 @@ void main() {
     int limit = int(min(begin + a.empty_per_item, int64_t(sequences)));
     for (int s = int(min(begin, int64_t(sequences))); s < limit; s++) {
       if (start_of(cu, s, tokens) < start_of(cu, s + 1, tokens)) continue;
-      bool through = GIVEN(dfinal) && GIVEN(has_initial) && load_byte(a.has_initial, s) != 0u && !is_skipped(s);
+      bool through = GIVEN(dfinal) && has_initial(s) && !is_skipped(s);
       for (int j = 0; j < width - 1; j++) {
         Row row = Row(0);
         if (through) row = get_column(SLOT(dfinal, s, c), j, type);
@@ -174,13 +189,13 @@ void main() {
     return;
   }
 
-  const int from = number * a.tile, to = int(min(int64_t(from) + a.tile, int64_t(tokens)));
-  const int64_t bytes = element(x_type), dx_step = a.dx_pitch * bytes;
+  const int from = first_token(number, tokens, a.tiles), to = first_token(number + 1, tokens, a.tiles);
+  const int64_t bytes = element(x_type);
   // From the window before the tile to the W-1 rows past its end, whose g its last ones need.
   const int reach = max(from - KEPT, 0);
   const Rows rows =
       Rows(a.x + uint64_t((reach * a.x_pitch + c) * bytes), a.dout + uint64_t((reach * a.dout_pitch + c) * bytes),
-           a.x_pitch * bytes, a.dout_pitch * bytes, int(min(int64_t(to) + width - 1, int64_t(tokens))) - reach, x_type);
+           Step(a.x_pitch * bytes), Step(a.dout_pitch * bytes), int(min(int64_t(to) + width - 1, int64_t(tokens))) - reach, x_type);
   // Rows and taps do not depend on the search: let them travel meanwhile. (Padding rows may be loaded, but nothing is
   // computed from them.)
   Row before[KEPT];
@@ -200,9 +215,16 @@ void main() {
     if (!FIXED && k >= first) reversed[k] = packed_row(a.weights, KEPT - k, a.weight_pitch, c);
   }
 
-  int t = from;
+  // What the next sequence needs sets out while this one is worked on: its end, whether it has a state, and its rows.
+  int t = from, ready = from;
+  int end = start_of(cu, s, tokens), next_end = start_of(cu, min(s + 1, sequences), tokens);
+  bool next_had = s < sequences && has_initial(s);
   for (; s < sequences && t < to; s++) {
-    const int start = start_of(cu, s, tokens), end = start_of(cu, s + 1, tokens);
+    const int start = end;
+    end = next_end;
+    next_end = start_of(cu, min(s + 2, sequences), tokens);
+    const bool had = next_had;
+    next_had = has_initial(min(s + 1, sequences - 1));
     t = max(t, start);
     const int stop = min(end, to);
     if (t >= stop) continue;
@@ -220,24 +242,33 @@ void main() {
 
     // The rows around [t, stop): the window before it; the first W-1 rows, which complete dinitial or nothing; those
     // after them, which all do the same; and the W-1 rows past its end, whose g its last rows need.
-    if (t != from) set_out(rows, t - reach, width, edges, ahead);
-    const bool had = GIVEN(has_initial) && load_byte(a.has_initial, s) != 0u;
+    if (t != ready) set_out(rows, t - reach, width, edges, ahead);
     const int segment = t;
+    // States travel together, and the initial one before it is known whether there is one.
+    const bool opens = FIXED && segment == start;
+    Row given[KEPT];
+    no_rows(given);
+    if (opens && GIVEN(has_initial)) get_columns(SLOT(initial, s, c), 0, first, type, given);
     [[unroll]] for (int j = 0; j < KEPT; j++) {
       sums.xs[j] = ZERO;
       sums.gs[j] = ZERO;
       int r = segment - KEPT + j;
       if (j >= first) {
         if (r >= start) {
-          sums.xs[j] = widen_row(segment == from ? before[j] : pair_at(rows, r - reach).x, x_type);
+          sums.xs[j] = widen_row(before[j], x_type);
         } else if (had) {
-          sums.xs[j] = widen_row(get_column(SLOT(initial, s, c), r - start + width - 1, type), type);
+          if (!opens) given[j] = get_column(SLOT(initial, s, c), r - start + width - 1, type);
+          sums.xs[j] = widen_row(given[j], type);
         }
       }
     }
     [[dont_unroll]] for (int edge = 0; edge < 2; edge++) {
       // Rows near an end, with every check. Those from `end` on have g = 0.
       const int count = edge == 0 ? width - 1 : min(width - 1, stop + width - 1 - t);
+      const bool closes = FIXED && t == end;
+      Row state[KEPT];  // dfinal, or dinitial
+      no_rows(state);
+      if (closes && GIVEN(dfinal)) get_columns(SLOT(dfinal, s, c), 0, first, type, state);
       [[unroll]] for (int u = 0; u < KEPT; u++) {
         if (u < count) {
           Values newest = ZERO, g = ZERO;
@@ -252,13 +283,19 @@ void main() {
           const bool early = e < start;
           if ((e >= segment || (segment == start && early)) && (early ? GIVEN(dinitial) : GIVEN(dx))) {
             Values d = combine(taps, reversed, sums.gs, g);
-            if (GIVEN(dfinal) && e >= end - (width - 1)) {
-              d = plus(d, widen_row(get_column(SLOT(dfinal, s, c), e - end + width - 1, type), type));
+            if (GIVEN(dfinal) && t >= end) {
+              Row final = state[u];
+              if (!closes) final = get_column(SLOT(dfinal, s, c), t - end, type);
+              d = plus(d, widen_row(final, type));
             }
             if (early) {
               Row row = Row(0);
               if (had) row = narrow_row(d, type);
-              put_column(SLOT(dinitial, s, c), e - start + width - 1, row, type);
+              if (opens) {
+                state[u] = row;
+              } else {
+                put_column(SLOT(dinitial, s, c), e - start + width - 1, row, type);
+              }
             } else {
               store_row(a.dx, e * a.dx_pitch + c, silu ? narrow_activated(d, x_type) : narrow_row(d, x_type), x_type);
             }
@@ -269,9 +306,11 @@ void main() {
         }
       }
       if (edge > 0) break;
+      if (opens && GIVEN(dinitial)) put_columns(SLOT(dinitial, s, c), first, type, state);
       const int left = stop - t;
       if (left > 0) {
-        const uint64_t dx = a.dx + uint64_t((t - (width - 1)) * dx_step + c * bytes);
+        const Step dx_step = Step(a.dx_pitch * bytes);
+        const uint64_t dx = a.dx + uint64_t(((t - (width - 1)) * a.dx_pitch + c) * bytes);
         if (silu) {
           walk(taps, reversed, bias, true, ahead, rows, t - reach, left, sums, first, dx, dx_step);
         } else {
@@ -279,9 +318,14 @@ void main() {
         }
         t = stop;
       }
-      if (FIXED && left > 0 && left % TURN == 0) {  // what comes after a turn is ahead
+      if (stop == end) {  // no row has a g there: those of the next sequence take its place
+        if (stop < to) {
+          set_out(rows, stop - reach, width, edges, ahead);
+          ready = stop;
+        }
+      } else if (FIXED && left > 0 && left % TURN == 0) {  // what comes after a turn is ahead
         [[unroll]] for (int u = 0; u < KEPT && u < TURN; u++) edges[u] = ahead[u];
-      } else if (t < end) {
+      } else {
         load_edge(rows, t - reach, edges);
       }
     }

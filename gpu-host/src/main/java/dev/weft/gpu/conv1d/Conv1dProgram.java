@@ -1,6 +1,7 @@
 package dev.weft.gpu.conv1d;
 
 import dev.weft.DataType;
+import dev.weft.Tensor;
 import dev.weft.conv1d.CausalConv1dSpec;
 import dev.weft.conv1d.CausalConv1dSpec.Mode;
 import dev.weft.gpu.KernelName;
@@ -35,6 +36,8 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
   /** The least taps of the form that takes anything: fewer would save little. */
   private static final int LEAST_TAPS = 8;
 
+  private static final long MOST_ROW_STEP = 0xffff_ffffL;
+
   /** Bytes of the widest row that one access moves. */
   private static final int ACCESS = 16;
 
@@ -52,6 +55,18 @@ record Conv1dProgram(Mode mode, @Nullable DataType element, int taps, int vector
   @Override
   public int alignment() {
     return element == null ? 1 : vector * element.bytes();
+  }
+
+  /** Backward with an element type takes rows that lie less than 2^32 bytes apart. */
+  @Override
+  public boolean takes(@Nullable Tensor... rows) {
+    boolean fits = Conv1dForm.super.takes(rows);
+    if (element != null && mode == Mode.BACKWARD) {
+      for (Tensor tensor : rows) {
+        fits &= tensor == null || TensorLayout.stride(tensor, 0) * element.bytes() <= MOST_ROW_STEP;
+      }
+    }
+    return fits;
   }
 
   /**
