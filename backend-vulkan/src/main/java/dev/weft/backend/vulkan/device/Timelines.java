@@ -19,14 +19,17 @@ import org.lwjgl.vulkan.VkSemaphoreWaitInfo;
  * on, so that its events can be asked as long as the device lives.
  */
 final class Timelines {
-  private static final long FOR_EVER = -1; // unsigned
+  /** How long to wait before asking whether the device is lost. */
+  private static final long PATIENCE_NANOS = 100_000_000;
 
   private final VkDevice device;
+  private final LossCheck lossCheck;
   private final List<Timeline> all = new ArrayList<>();
   private final Deque<Timeline> free = new ArrayDeque<>();
 
-  Timelines(VkDevice device) {
+  Timelines(VkDevice device, LossCheck lossCheck) {
     this.device = device;
+    this.lossCheck = lossCheck;
   }
 
   /** The progress of a stream. Asked by any thread; only its stream's thread counts on. */
@@ -65,6 +68,12 @@ final class Timelines {
       }
     }
 
+    /**
+     * Waits until the device has reached a value.
+     *
+     * @throws dev.weft.DeviceLostException if the driver says, here or when asked in between, that
+     *     the device is lost
+     */
     void await(long value) {
       try (MemoryStack stack = MemoryStack.stackPush()) {
         VkSemaphoreWaitInfo info =
@@ -73,7 +82,12 @@ final class Timelines {
                 .semaphoreCount(1)
                 .pSemaphores(stack.longs(semaphore))
                 .pValues(stack.longs(value));
-        Result.check("vkWaitSemaphores", VK12.vkWaitSemaphores(device, info, FOR_EVER));
+        int code = VK12.vkWaitSemaphores(device, info, PATIENCE_NANOS);
+        while (code == Result.TIMEOUT) {
+          lossCheck.check();
+          code = VK12.vkWaitSemaphores(device, info, PATIENCE_NANOS);
+        }
+        Result.check("vkWaitSemaphores", code);
       }
     }
   }

@@ -62,6 +62,7 @@ final class VulkanContext {
       new ConcurrentSkipListMap<>();
   private final MemoryPool<DeviceBuffer> staging = new MemoryPool<>(new Source(Place.HOST));
   private final ArgumentMemory argumentMemory;
+  private final LossCheck lossCheck;
   private final Timelines timelines;
   private final Timestamps timestamps;
 
@@ -106,7 +107,8 @@ final class VulkanContext {
       throw t;
     }
     argumentMemory = new ArgumentMemory(this);
-    timelines = new Timelines(device);
+    lossCheck = new LossCheck(device, this::submitFence);
+    timelines = new Timelines(device, lossCheck);
     timestamps =
         new Timestamps(
             device, properties.queue().timestampBits(), properties.limits().timestampNanos());
@@ -190,6 +192,16 @@ final class VulkanContext {
     int code;
     synchronized (queue.lock) {
       code = VK10.vkQueueSubmit(queue.handle, info, NULL);
+    }
+    Result.check("vkQueueSubmit", code);
+  }
+
+  /** Submits a fence behind what the first queue has to do. */
+  void submitFence(long fence) {
+    Queue queue = queues.get(0);
+    int code;
+    synchronized (queue.lock) {
+      code = VK10.vkQueueSubmit(queue.handle, (VkSubmitInfo.Buffer) null, fence);
     }
     Result.check("vkQueueSubmit", code);
   }
@@ -382,6 +394,7 @@ final class VulkanContext {
     argumentMemory.close();
     timestamps.close();
     timelines.close();
+    lossCheck.close();
     for (DeviceBuffer buffer : List.copyOf(buffers)) {
       destroy(buffer);
     }

@@ -9,6 +9,7 @@ import dev.weft.WeftException;
 public final class Result {
   public static final int SUCCESS = 0;
   public static final int NOT_READY = 1;
+  public static final int TIMEOUT = 2;
   public static final int INCOMPLETE = 5;
   public static final int OUT_OF_HOST_MEMORY = -1;
   public static final int OUT_OF_DEVICE_MEMORY = -2;
