@@ -47,11 +47,23 @@ final class Progress implements AutoCloseable {
     }
   }
 
+  /** Says something at once, on the error stream; the bar is drawn again below it. */
+  void say(String line) {
+    clear();
+    console.err().println(line);
+  }
+
   /** Takes the bar off the screen. */
   @Override
   public void close() {
     if (bar != null) {
       bar.close();
+    }
+    clear();
+  }
+
+  private void clear() {
+    if (bar != null) {
       console.err().print("\r" + " ".repeat(WIDTH) + "\r");
       console.err().flush();
     }

@@ -141,7 +141,7 @@ final class VerifyCommand implements Callable<Integer> {
         Progress progress = Progress.start(console, "verify", run.cases().size())) {
       Path kept = journal;
       if (kept == null) {
-        result = run.execute(outcome -> progress.step(outcome.testCase().id()));
+        result = run.execute(outcome -> tell(outcome, progress));
       } else {
         result = new CaseJournal(kept).execute(run, id -> progress.step(id));
       }
@@ -156,6 +156,14 @@ final class VerifyCommand implements Callable<Integer> {
       result.writeJunit(xml);
     }
     return result.passed() ? ExitCode.GOOD : ExitCode.WRONG;
+  }
+
+  /** A failure is named at once: a run that does not come to its end has told that much. */
+  private static void tell(CaseOutcome outcome, Progress progress) {
+    progress.step(outcome.testCase().id());
+    if (outcome.status() == CaseStatus.FAIL) {
+      progress.say("failed: " + outcome.testCase().id());
+    }
   }
 
   /** The device contract is everyone's duty. */

@@ -53,6 +53,7 @@ class VerifyCommandTest {
     run.wrote("it is a stone");
     run.wrote("Replay: ./weft verify --backend nothing:0 --case '" + ONE_CASE + "'");
     run.wrote("FAILED: 1 of 1 case on nothing:0");
+    assertEquals(List.of("failed: " + ONE_CASE), run.errLines(), run.err());
   }
 
   @Test
