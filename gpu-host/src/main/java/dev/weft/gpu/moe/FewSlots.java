@@ -37,13 +37,7 @@ final class FewSlots {
 
   /** Its kernels; null where the device or the spec is not such that they could be used. */
   static @Nullable FewSlots of(ComputeDevice device, MoeDispatchSpec spec) {
-    boolean takes =
-        device.traits().matrixUnits() == MatrixUnits.COOPERATIVE
-            && device.hasRowsInQuads()
-            && GroupTile.usesMatrixUnits(spec.dataType(), spec.weightType(), device.traits())
-            && spec.hidden() % 8 == 0
-            && spec.intermediate() % 8 == 0;
-    return takes ? new FewSlots(device, spec) : null;
+    return GroupTile.streamsOnCooperativeMatrices(device, spec) ? new FewSlots(device, spec) : null;
   }
 
   /** Whether there are few enough for the kernels that stream weights, and for these. */

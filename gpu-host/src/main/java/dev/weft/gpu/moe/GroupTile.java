@@ -1,10 +1,12 @@
 package dev.weft.gpu.moe;
 
 import dev.weft.DataType;
+import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.MatrixUnits;
 import dev.weft.gpu.TensorLayout;
+import dev.weft.moe.MoeDispatchSpec;
 import java.util.List;
 
 /**
@@ -94,6 +96,18 @@ record GroupTile(
         && traits.matrixUnits() != MatrixUnits.NONE
         && onMatrixUnits(first, traits).stream()
             .allMatch(tile -> tile.localBytes() <= traits.localBytes());
+  }
+
+  /**
+   * Whether weights can go from memory straight into the operands of cooperative matrices, as
+   * moe/few_units does it: for kernels of few rows that nobody sorts.
+   */
+  static boolean streamsOnCooperativeMatrices(ComputeDevice device, MoeDispatchSpec spec) {
+    return device.traits().matrixUnits() == MatrixUnits.COOPERATIVE
+        && device.hasRowsInQuads()
+        && usesMatrixUnits(spec.dataType(), spec.weightType(), device.traits())
+        && spec.hidden() % 8 == 0
+        && spec.intermediate() % 8 == 0;
   }
 
   /** Whether products run on matrix units. */

@@ -5,7 +5,6 @@ import dev.weft.gpu.Arguments;
 import dev.weft.gpu.ComputeDevice;
 import dev.weft.gpu.ComputeKernel;
 import dev.weft.gpu.ComputeStream;
-import dev.weft.gpu.ComputeTraits;
 import dev.weft.gpu.KernelName;
 import dev.weft.gpu.MatrixUnits;
 import dev.weft.gpu.Region;
@@ -48,14 +47,9 @@ final class OneToken {
 
   /** Its kernels; null where the device or the spec is not such that they could be used. */
   static @Nullable OneToken of(ComputeDevice device, MoeDispatchSpec spec) {
-    ComputeTraits traits = device.traits();
     boolean takes =
-        traits.matrixUnits() == MatrixUnits.COOPERATIVE
-            && device.hasRowsInQuads()
-            && traits.mostGroupSize() >= DOWN_WAVES * WAVE
-            && GroupTile.usesMatrixUnits(spec.dataType(), spec.weightType(), traits)
-            && spec.hidden() % 8 == 0
-            && spec.intermediate() % 8 == 0
+        GroupTile.streamsOnCooperativeMatrices(device, spec)
+            && device.traits().mostGroupSize() >= DOWN_WAVES * WAVE
             && spec.sharedIntermediate() == 0
             && spec.topK() <= MOST_SLOTS;
     return takes ? new OneToken(device, spec) : null;

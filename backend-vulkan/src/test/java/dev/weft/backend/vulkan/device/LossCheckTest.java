@@ -2,7 +2,6 @@ package dev.weft.backend.vulkan.device;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
-import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.weft.DeviceLostException;
 import dev.weft.backend.vulkan.VulkanProvider;
@@ -70,7 +69,6 @@ class LossCheckTest {
       stream.download(memory, 0, last);
       stream.synchronize();
       assertEquals(42, last.get(ValueLayout.JAVA_BYTE, BYTES - 1));
-      assertTrue(enough - begun >= 400_000_000);
     }
   }
 }
